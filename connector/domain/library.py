@@ -1,0 +1,103 @@
+"""One library as the rules see it: zone, mode, closed days, item and barcode rules.
+
+Nothing here reads settings or talks to an ILS. Rules: decisions 1, 2, 11, 13, 18.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import StrEnum
+from zoneinfo import ZoneInfo
+
+from connector.domain.ids import Barcode, InstitutionId, ItemId
+from connector.domain.item import ItemRules
+from connector.domain.policy import LoanPolicy
+
+__all__ = ["BarcodeRule", "Library", "Mode", "StoreFailure", "resolve_owners"]
+
+
+class Mode(StrEnum):
+    """How far the policy reaches (decision 18)."""
+
+    OBSERVE = "observe"
+    ENFORCE = "enforce"
+    BYPASS = "bypass"
+
+
+class StoreFailure(StrEnum):
+    """What to do while our own database is down: refuse checkouts, or let the ILS decide alone (decision 18)."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+
+
+@dataclass(frozen=True, slots=True)
+class BarcodeRule:
+    """How a library's barcodes are recognised and normalised.
+
+    Attributes:
+        prefixes: item barcodes that begin so belong to this library (WH/T 74 institution prefix, or an own range).
+        strip_prefix: text to cut off before the ILS is asked, such as the ISIL and a colon.
+        upper: fold to upper case.
+    """
+
+    prefixes: tuple[str, ...] = ()
+    strip_prefix: str = ""
+    upper: bool = False
+
+    def normalise(self, scanned: str) -> Barcode:
+        """Return the barcode as this library writes it."""
+        text = scanned.strip().removeprefix(self.strip_prefix)
+        return Barcode(text.upper() if self.upper else text)
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """A member library.
+
+    Attributes:
+        closed_weekdays: 0 = Monday.
+    """
+
+    code: InstitutionId
+    name: str
+    zone: ZoneInfo
+    isil: str = ""
+    language: str = "zh"
+    mode: Mode = Mode.ENFORCE
+    store_failure: StoreFailure = StoreFailure.CLOSED
+    closed_dates: frozenset[date] = frozenset()
+    closed_weekdays: frozenset[int] = frozenset()
+    barcodes: BarcodeRule = BarcodeRule()
+    item_rules: ItemRules = field(default_factory=ItemRules)
+    policies: tuple[LoanPolicy, ...] = ()
+
+    def is_closed(self, day: date) -> bool:
+        """Say whether the library is closed on a day."""
+        return day in self.closed_dates or day.weekday() in self.closed_weekdays
+
+    def today(self, now: datetime) -> date:
+        """Return the calendar day in the library's zone."""
+        return now.astimezone(self.zone).date()
+
+
+def resolve_owners(scanned: str, local: Library, libraries: Iterable[Library]) -> tuple[ItemId, ...]:
+    """Return whose item a scanned barcode may be: by ISIL, else by prefix, else the local library's.
+
+    ``ISIL:barcode`` names its owner. More than one result means that prefixes overlap: the caller must not guess.
+
+    Source: decision 2.
+    """
+    text = scanned.strip()
+    known = tuple(libraries)
+    for library in known:
+        if library.isil and text.startswith(library.isil + ":"):
+            return (ItemId(library.code, library.barcodes.normalise(text.removeprefix(library.isil + ":"))),)
+    by_prefix = tuple(
+        ItemId(library.code, library.barcodes.normalise(text))
+        for library in known
+        if any(text.startswith(prefix) for prefix in library.barcodes.prefixes)
+    )
+    return by_prefix or (ItemId(local.code, local.barcodes.normalise(text)),)

@@ -1,0 +1,107 @@
+"""A terminal as configuration: how it speaks on the wire, and what it may do.
+
+Nothing here parses or answers. One ``Terminal`` per login; ``WireProfile`` is the part that the codec needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from connector.domain.ids import BranchId, InstitutionId, TerminalId
+
+__all__ = ["ChecksumPolicy", "Permission", "PinPolicy", "Terminal", "TerminalKind", "WireProfile"]
+
+
+class ChecksumPolicy(StrEnum):
+    """What a wrong checksum does: answer 96, log it, or nothing at all."""
+
+    STRICT = "strict"
+    LOG = "log"
+    IGNORE = "ignore"
+
+
+class TerminalKind(StrEnum):
+    """What stands there."""
+
+    SELFCHECK = "selfcheck"
+    BOOKDROP = "bookdrop"
+    SORTER = "sorter"
+    DESK = "desk"
+    MOBILE = "mobile"
+
+
+class PinPolicy(StrEnum):
+    """When a patron must give a PIN (decision 15)."""
+
+    NEVER = "never"
+    IF_SENT = "if_sent"
+    ALWAYS = "always"
+
+
+class Permission(StrEnum):
+    """What a terminal may do beyond the ordinary; all off by default (decision 14)."""
+
+    BLOCK_PATRON = "block_patron"
+    ENABLE_PATRON = "enable_patron"
+    ITEM_STATUS = "item_status"
+    OFFLINE_UPLOAD = "offline_upload"
+    PAY_FEES = "pay_fees"
+
+
+@dataclass(frozen=True, slots=True)
+class WireProfile:
+    """How one side speaks SIP2.
+
+    Attributes:
+        encoding: a Python codec name: ``utf-8``, ``gb18030``, ``gbk``, ``big5``, ``cp850``, ….
+        delimiter: one character.
+        terminator: what ends the frames that we send; CR, CRLF and LF are all understood.
+        error_detection: ``auto`` answers in the style of the request, ``always`` and ``never`` force AY/AZ.
+        dialect: name in the registry of ``connector.sip2.dialects``.
+        hidden_tags: never sent. allowed_tags: if not empty, only these (required tags are always sent).
+        max_value_length: characters per value that we send; 0 = no limit (the standard says 255).
+    """
+
+    encoding: str = "utf-8"
+    delimiter: str = "|"
+    terminator: Literal["\r", "\r\n", "\n"] = "\r"
+    checksum: ChecksumPolicy = ChecksumPolicy.STRICT
+    error_detection: Literal["auto", "always", "never"] = "auto"
+    dialect: str = "standard"
+    hidden_tags: frozenset[str] = frozenset()
+    allowed_tags: frozenset[str] = frozenset()
+    max_value_length: int = 255
+    answer_unknown: Literal["silence", "96"] = "silence"
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """One self-check machine, book drop, sorter or desk.
+
+    Attributes:
+        password: what it must send at login; None = any (only with ``allow_from``).
+        location: CP at login and the current location of what it checks in.
+        allow_from: addresses that may use this login; empty = any.
+        mask_name: AE as 张* (public screens). mask_id: AA is not echoed when an identity number was scanned.
+        charge_denied_at_limit: set position 0 of patron status at the limit too (decision 16).
+    """
+
+    terminal_id: TerminalId
+    institution: InstitutionId
+    password: str | None = field(default=None, repr=False)
+    branch: BranchId | None = None
+    location: str = ""
+    kind: TerminalKind = TerminalKind.SELFCHECK
+    wire: WireProfile = WireProfile()
+    zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("Asia/Shanghai"))
+    language: str = "zh"
+    pin: PinPolicy = PinPolicy.IF_SENT
+    permissions: frozenset[Permission] = frozenset()
+    allow_from: tuple[IPv4Network | IPv6Network, ...] = ()
+    mask_name: bool = True
+    mask_id: bool = False
+    charge_denied_at_limit: bool = False
