@@ -5,12 +5,13 @@ Nothing here knows how an identifier is stored or printed. Rules: decisions 2 an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NewType
 
 __all__ = [
     "Barcode",
     "BranchId",
+    "Identifier",
     "IlsPatronId",
     "InstitutionId",
     "ItemId",
@@ -50,3 +51,11 @@ class ItemId:
 
     def __str__(self) -> str:
         return f"{self.owner}:{self.barcode}"
+
+
+@dataclass(frozen=True, slots=True)
+class Identifier:
+    """One number of a person: ``kind`` is an open string (card, id_card, ssc, student_no, old_card, chip_uid)."""
+
+    kind: str
+    value: str = field(repr=False)

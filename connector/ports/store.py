@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Protocol
 
-from connector.domain.ids import IlsPatronId, InstitutionId, ItemId, PatronId
+from connector.domain.ids import Identifier, IlsPatronId, InstitutionId, ItemId, PatronId
 from connector.domain.item import LanguageClass, Shelving
 from connector.domain.patron import PatronStanding, StandingState
 
@@ -25,14 +25,6 @@ __all__ = [
     "Violation",
     "ViolationRegister",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Identifier:
-    """One number of a person: ``kind`` is an open string (card, id_card, ssc, student_no, old_card, chip_uid)."""
-
-    kind: str
-    value: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
