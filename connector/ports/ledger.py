@@ -230,6 +230,18 @@ class Ledger(Protocol):
         """T2, no answer: ``asked`` → ``unknown``; the place stays taken."""
         ...
 
+    def ask_renewal(self, loan_id: LoanId, *, renewals: int, until: datetime) -> bool:
+        """Claim the next renewal of an open loan, atomically and committed, before the ILS is asked.
+
+        Returns False when the loan is not open (or disputed), has another renewal count than ``renewals``, or when a
+        claim is still running; a claim ends at ``until``, by ``record_renewal`` or by ``release_renewal``.
+        """
+        ...
+
+    def release_renewal(self, loan_id: LoanId) -> None:
+        """Give up the claim: the ILS refused, or was never asked."""
+        ...
+
     def record_renewal(
         self, loan_id: LoanId, place: Place, *, due: datetime | None, renewals: int, due_mismatch: bool = False
     ) -> Loan:

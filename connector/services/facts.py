@@ -1,0 +1,253 @@
+"""Facts of one exchange, read once: who was scanned, what the ILS and the ledger say, and what the item is.
+
+Nothing here decides or lends. Rules: decisions 4, 5, 9, 13 —
+
+- at most one patron read and one item read per exchange; the results are handed down;
+- open loans are the union of ledger and ILS by item: a loan that only the ILS knows is adopted; one that the ledger
+  places in this ILS and that is missing there is confirmed by one item read before it is closed;
+- a later due date or a higher renewal count in the ILS is a renewal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from connector.domain.circulation import Quota, is_overdue
+from connector.domain.identity import normalise_scanned
+from connector.domain.ids import Barcode, IlsPatronId, InstitutionId, ItemId
+from connector.domain.item import Classification, IlsItem, LanguageClass, Shelving, classify_item
+from connector.domain.library import Library, resolve_owners
+from connector.domain.loan import IlsLoan, Loan, LoanState
+from connector.domain.patron import PatronFacts, PatronStanding
+from connector.errors import AdapterError
+from connector.log import get_logger
+from connector.ports.clock import Clock
+from connector.ports.decisions import Decider
+from connector.ports.ils import Capability, IlsAdapter
+from connector.ports.ledger import Adoption, Ledger, Place, Reconciliation, Renewed
+from connector.ports.store import Identifier, ItemFactsStore, PatronRegister
+
+__all__ = ["FactReader", "ItemView", "PatronView", "count_quota"]
+
+_log = get_logger(__name__)
+
+_CONFIRMED_STATES = frozenset({LoanState.OPEN, LoanState.DISPUTED})
+
+
+@dataclass(frozen=True, slots=True)
+class PatronView:
+    """One enrolled patron in one exchange.
+
+    Attributes:
+        ils_patron: the identifier to use with this ILS.
+        loans: unclosed loans in the whole network, after comparison with the ILS.
+        uncounted: loans that the ILS counts but cannot list.
+    """
+
+    standing: PatronStanding
+    facts: PatronFacts
+    ils_patron: IlsPatronId
+    loans: tuple[Loan, ...]
+    uncounted: int = 0
+
+    def find_loan(self, item: ItemId) -> Loan | None:
+        """Return the patron's unclosed loan of an item."""
+        return next((loan for loan in self.loans if loan.item == item), None)
+
+
+@dataclass(frozen=True, slots=True)
+class ItemView:
+    """One item in one exchange; ``record`` is None when the ILS does not know it."""
+
+    item: ItemId
+    record: IlsItem | None
+    classification: Classification
+    clc_class: str = ""
+
+
+def count_quota(view: PatronView, *, now: datetime, library: Library, without: ItemId | None = None) -> Quota:
+    """Count what takes a place, network-wide; ``without`` leaves one item out."""
+    loans = [loan for loan in view.loans if loan.item != without]
+    return Quota(
+        total=len(loans) + view.uncounted,
+        foreign=sum(loan.language is LanguageClass.FOREIGN for loan in loans),
+        overdue=sum(is_overdue(loan.due, now, library.zone) for loan in loans),
+    )
+
+
+class FactReader:
+    """Reads and reconciles; one instance serves all libraries and threads."""
+
+    def __init__(
+        self,
+        *,
+        libraries: Mapping[InstitutionId, Library],
+        adapters: Mapping[InstitutionId, IlsAdapter],
+        ledger: Ledger,
+        people: PatronRegister,
+        item_facts: ItemFactsStore,
+        decider: Decider,
+        now: Clock,
+    ) -> None:
+        self.libraries = libraries
+        self.adapters = adapters
+        self.ledger = ledger
+        self._people = people
+        self._item_facts = item_facts
+        self._decider = decider
+        self._now = now
+
+    def resolve_patron(self, scanned: str, library: Library) -> PatronStanding | None:
+        """Return the enrolled patron behind whatever was scanned, or None (decision 4)."""
+        text = scanned.strip()
+        if not text:
+            return None
+        identifiers = [Identifier(kind, value) for kind, value in normalise_scanned(text)]
+        identifiers.extend(self._decider.resolve_patron_identifier(text, library.code))
+        return self._people.resolve(identifiers, library.code)
+
+    def read_patron(
+        self, standing: PatronStanding, scanned: str, library: Library, place: Place, *, pin: str | None = None
+    ) -> PatronView:
+        """Read the patron from the ILS, compare with the ledger, write the differences, and return the result.
+
+        Raises:
+            AdapterError: the ILS cannot be asked; nothing was changed.
+        """
+        adapter = self.adapters[library.code]
+        identifier = standing.ils_patron or IlsPatronId(scanned.strip())
+        if Capability.FETCH_PATRON in adapter.capabilities:
+            facts = adapter.fetch_patron(identifier, pin)
+        else:
+            facts = PatronFacts(ils_patron=identifier, as_of=self._now(), loans_complete=False)
+        loans = self.ledger.list_unclosed(standing.patron_id)
+        if not facts.valid:
+            return PatronView(standing, facts, identifier, loans)
+        loans = self._reconcile(standing, facts, loans, library, place)
+        here = sum(loan.lender == library.code for loan in loans)
+        charged = facts.counts.charged if not facts.loans_complete else None
+        return PatronView(standing, facts, facts.ils_patron, loans, max(0, (charged or 0) - here))
+
+    def resolve_item(self, scanned: str, library: Library) -> tuple[ItemId, ...]:
+        """Return whose item the barcode may be; more than one means that nobody may guess."""
+        return resolve_owners(scanned, library, self.libraries.values())
+
+    def read_item(self, item: ItemId, library: Library) -> ItemView:
+        """Read the item from the library's ILS and classify it; facts that were imported win over the ILS's."""
+        adapter = self.adapters[library.code]
+        if Capability.FETCH_ITEM in adapter.capabilities:
+            record = adapter.fetch_item(item.barcode)
+        else:
+            record = IlsItem(barcode=item.barcode)
+        return self.classify(item, record)
+
+    def classify(self, item: ItemId, record: IlsItem | None) -> ItemView:
+        """Classify an item that was already read."""
+        rules = self._owner(item).item_rules
+        found = classify_item(record or IlsItem(barcode=item.barcode), rules)
+        clc_class = record.clc_class if record is not None else ""
+        known = self._item_facts.fetch_item_facts(item)
+        if known is not None:
+            clc_class = known.clc_class or clc_class
+            if known.language is not LanguageClass.UNKNOWN:
+                found = replace(found, language=known.language, source="facts")
+            if known.shelving is not Shelving.UNKNOWN:
+                found = replace(found, shelving=known.shelving)
+        if found.language is LanguageClass.UNKNOWN:
+            _log.info("item.language_assumed", institution_id=item.owner, source=found.source)
+        return ItemView(item, record, found, clc_class)
+
+    def fetch_item_loan(self, loan: Loan) -> IlsLoan | None:
+        """Ask the lending ILS who has the item of a loan now."""
+        adapter = self.adapters[loan.lender]
+        return adapter.fetch_item_loan(loan.item.barcode, loan.ils_patron)
+
+    def _owner(self, item: ItemId) -> Library:
+        return self.libraries[item.owner]
+
+    def _reconcile(
+        self,
+        standing: PatronStanding,
+        facts: PatronFacts,
+        loans: tuple[Loan, ...],
+        library: Library,
+        place: Place,
+    ) -> tuple[Loan, ...]:
+        rows = {loan.item: loan for loan in loans}
+        adopt: list[Adoption] = []
+        renewed: list[Renewed] = []
+        appeared: list[tuple[Loan, IlsLoan]] = []
+        seen: set[ItemId] = set()
+        for ils_loan in facts.loans:
+            item = self._item_of(ils_loan.barcode, library)
+            seen.add(item)
+            row = rows.get(item)
+            if row is None:
+                adopt.append(self._adoption(item, ils_loan, library))
+            elif row.state is LoanState.UNKNOWN:
+                appeared.append((row, ils_loan))
+            elif row.state in _CONFIRMED_STATES and _is_renewed(row, ils_loan, library):
+                due_later = _is_due_later(row, ils_loan, library)
+                renewals = max(ils_loan.renewals or 0, row.renewals + int(due_later))
+                renewed.append(Renewed(row.loan_id, ils_loan.due, renewals))
+        gone = self._find_gone(facts, loans, seen, library)
+        for row, ils_loan in appeared:
+            self.ledger.record_open(row.loan_id, place, due=ils_loan.due, disputed=True)
+        changes = Reconciliation(
+            standing.patron_id, library.code, facts.ils_patron, facts.as_of, tuple(adopt), tuple(gone), tuple(renewed)
+        )
+        if changes:
+            return self.ledger.reconcile(changes, place)
+        return self.ledger.list_unclosed(standing.patron_id) if appeared else loans
+
+    def _find_gone(
+        self, facts: PatronFacts, loans: Sequence[Loan], seen: set[ItemId], library: Library
+    ) -> list[str]:
+        """Return ids of loans that the ILS no longer has; each is confirmed by one item read."""
+        if not facts.loans_complete:
+            return []
+        missing = [
+            loan
+            for loan in loans
+            if loan.lender == library.code
+            and loan.state in _CONFIRMED_STATES
+            and loan.item not in seen
+            and (loan.opened_at or loan.asked_at) < facts.as_of
+        ]
+        return [loan.loan_id for loan in missing if self._is_gone(loan)]
+
+    def _is_gone(self, loan: Loan) -> bool:
+        if Capability.FETCH_ITEM_LOAN not in self.adapters[loan.lender].capabilities:
+            return True
+        try:
+            now_with = self.fetch_item_loan(loan)
+        except AdapterError:
+            return False
+        return now_with is None or (now_with.patron is not None and now_with.patron != loan.ils_patron)
+
+    def _adoption(self, item: ItemId, ils_loan: IlsLoan, library: Library) -> Adoption:
+        try:
+            view = self.read_item(item, library)
+            language, clc_class = view.classification.language, view.clc_class
+        except AdapterError:
+            language, clc_class = LanguageClass.UNKNOWN, ""
+        return Adoption(
+            item, language, ils_loan.due, ils_loan.renewals or 0, ils_loan.checked_out_at, clc_class=clc_class
+        )
+
+    def _item_of(self, barcode: Barcode, library: Library) -> ItemId:
+        """Return the item behind a barcode in one ILS's own list; there it is the local one if prefixes overlap."""
+        owners = self.resolve_item(barcode, library)
+        return owners[0] if len(owners) == 1 else ItemId(library.code, library.barcodes.normalise(barcode))
+
+
+def _is_due_later(row: Loan, ils_loan: IlsLoan, library: Library) -> bool:
+    if row.due is None or ils_loan.due is None:
+        return False
+    return ils_loan.due - row.due > timedelta(minutes=1) and library.today(ils_loan.due) > library.today(row.due)
+
+
+def _is_renewed(row: Loan, ils_loan: IlsLoan, library: Library) -> bool:
+    return (ils_loan.renewals or 0) > row.renewals or _is_due_later(row, ils_loan, library)
