@@ -1,7 +1,8 @@
-"""Numbers that name a pupil: resident identity numbers, permits, student registry numbers, and what a kiosk scans.
+"""Numbers that name a pupil: identity numbers, permits, student registry numbers, kiosk scans.
 
-Nothing here stores, digests or logs a number. Rules: a number is normalised (width, blanks, ``x``) or refused with the
-reason; no digit is ever guessed. GB 11643 (18 characters, ISO 7064 MOD 11-2) is checked by python-stdnum.
+Nothing here stores, digests or logs a number. Rules: a number is normalised (width, blanks, ``x``)
+or refused with the reason; no digit is ever guessed. GB 11643 (18 characters, ISO 7064 MOD 11-2) is
+checked by python-stdnum.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ __all__ = [
     "parse_student_number",
 ]
 
+_REGIONS = {1: 5, 2: 3, 3: 7, 4: 6, 5: 4, 6: 5, 7: 1}
+
 PROVINCES = frozenset(
-    "11 12 13 14 15 21 22 23 31 32 33 34 35 36 37 41 42 43 44 45 46 50 51 52 53 54 61 62 63 64 65 71".split()
+    ["50"] + [str(10 * region + n) for region, last in _REGIONS.items() for n in range(1, last + 1)]
 )
 """First two digits of an area code.
 
@@ -39,7 +42,7 @@ Source: GB/T 2260, provinces, autonomous regions and municipalities.
 """
 
 PERMITS = frozenset({"81", "82", "83"})
-"""First two digits of residence permits for people from Hong Kong, Macao and Taiwan (18 digits, same check digit)."""
+"""First two digits of residence permits for people from Hong Kong, Macao and Taiwan."""
 
 _OLDEST_YEAR = 1900
 _ID_LENGTH = 18
@@ -47,7 +50,15 @@ _LEGACY_LENGTH = 15
 _EXACT_FLOAT = 10**15
 _WIDE = {ord("０") + n: str(n) for n in range(10)} | {ord("Ｘ"): "X", ord("ｘ"): "x"}
 _INVISIBLE = dict.fromkeys(
-    [0x00AD, 0x180E, 0x2060, 0xFEFF, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+    [
+        0x00AD,
+        0x180E,
+        0x2060,
+        0xFEFF,
+        *range(0x200B, 0x2010),
+        *range(0x202A, 0x202F),
+        *range(0x2066, 0x206A),
+    ]
 )
 _APOSTROPHES = "'’‘＇`"
 _LOST_DIGITS = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?E[+-]?[0-9]+|[0-9]+\.[0-9]*", re.ASCII)
@@ -108,7 +119,7 @@ class StudentNumber:
 
 
 def normalise_text(raw: str) -> str:
-    """Return text with half-width digits and X, without blanks, zero-width characters and a leading apostrophe."""
+    """Return text with half-width digits and X, without blanks, invisible marks, apostrophe."""
     text = "".join(raw.translate(_WIDE).translate(_INVISIBLE).split())
     return text.lstrip(_APOSTROPHES)
 
@@ -125,7 +136,7 @@ def parse_identity_number(raw: object, *, today: date) -> IdentityNumber | Ident
     text = _cell_text(raw)
     if isinstance(text, IdentityProblem):
         return text
-    if len(text) == _LEGACY_LENGTH and text.isdecimal():
+    if len(text) == _LEGACY_LENGTH and text.isascii() and text.isdigit():
         return IdentityProblem(IdentityFault.LEGACY)
     if not re.fullmatch(r"[0-9]*X?", text, re.ASCII):
         return IdentityProblem(IdentityFault.CHARACTERS)
@@ -145,9 +156,11 @@ def parse_identity_number(raw: object, *, today: date) -> IdentityNumber | Ident
 def parse_student_number(raw: object, *, today: date) -> StudentNumber | IdentityProblem:
     """Return the student registry number in a cell, or why it is refused.
 
-    ``G`` holds an identity number and is checked as one; ``J`` and ``L`` are checked for shape and birth date only.
+    ``G`` holds an identity number and is checked as one; ``J`` and ``L`` are checked for shape and
+    birth date only.
 
-    Source: ``facts``: 19 characters, ``G | J | L``, then 6 area, 8 birth date, 3 or 4 more and the check digit if any.
+    Source: the national pupil registry's rule: 19 characters, ``G | J | L``, then 6 for the area, 8
+    for the birth date, and a sequence with its check digit (``L``: four random digits).
     """
     text = _cell_text(raw)
     if isinstance(text, IdentityProblem):
@@ -167,8 +180,9 @@ def parse_student_number(raw: object, *, today: date) -> StudentNumber | Identit
 def normalise_scanned(text: str) -> tuple[Identifier, ...]:
     """Return what a string read by a kiosk may stand for, most likely first.
 
-    Any string may be a library card, a social-security card number or an old card; 18 characters with a right check
-    digit may be an identity number too (which is printed on the social-security card), 19 a student registry number.
+    Any string may be a library card, a social-security card number or an old card; 18 characters
+    with a right check digit may be an identity number too (which is printed on the social-security
+    card), 19 a student registry number.
     """
     number = normalise_text(text).upper()
     if not number:
@@ -183,7 +197,10 @@ def normalise_scanned(text: str) -> tuple[Identifier, ...]:
 
 
 def age_on(birth: date, day: date) -> int:
-    """Return completed years on a day; who was born on 29 February completes a common year on 1 March."""
+    """Return completed years on a day.
+
+    Who was born on 29 February completes a year on 1 March where there is no such day.
+    """
     return day.year - birth.year - ((day.month, day.day) < (birth.month, birth.day))
 
 
@@ -194,7 +211,10 @@ def mask_name(name: str) -> str:
 
 
 def mask_number(number: str) -> str:
-    """Return stars and the last four characters (two of a short number, none of a very short one)."""
+    """Return stars and the last four characters.
+
+    Two of a number shorter than 12 characters, none of one shorter than 6.
+    """
     text = number.strip()
     shown = 4 if len(text) >= 12 else 2 if len(text) >= 6 else 0
     return "*" * (len(text) - shown) + text[len(text) - shown :]
