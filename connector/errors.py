@@ -1,6 +1,8 @@
-"""The whole error tree, sorted by what the caller should do. No other module defines an exception class of its own.
+"""The whole error tree, sorted by what the caller should do. No other module defines an exception
+class of its own.
 
-Nothing here formats a message for a reader's screen; that is ``connector.sip2.screen`` and the command line.
+Nothing here formats a message for a reader's screen; that is ``connector.sip2.screen`` and the
+command line.
 
 ::
 
@@ -9,18 +11,15 @@ Nothing here formats a message for a reader's screen; that is ``connector.sip2.s
     ├ ProtocolError             LocalProtocolError | RemoteProtocolError
     ├ AdapterError              carries the adapter's name and the institution
     │  ├ AdapterUnavailable     retry later (timeout before sending, refused, 5xx, 429)
-    │  ├ OutcomeUnknown         the request was sent and no answer came: ask before doing anything again
-    │  ├ AdapterAuthFailed      stop: credentials
-    │  ├ UnexpectedResponse     the ILS answered in a shape we don't know
-    │  └ UnsupportedOperation   not in ``adapter.capabilities``
-    ├ RecordError               skip and report: roster row, MARC record
-    ├ NotFound                  patron, item
-    ├ StorageConflict           retry once
-    ├ StorageUnavailable        our own database cannot be reached: fail as the library chose
-    └ PluginError               isolate and log
+    │  ├ OutcomeUnknown         the request was sent and no answer came: ask before doing anything
+    again │  ├ AdapterAuthFailed      stop: credentials │  ├ UnexpectedResponse     the ILS answered
+    in a shape we don't know │  └ UnsupportedOperation   not in ``adapter.capabilities`` ├
+    RecordError               skip and report: roster row, MARC record ├ NotFound
+    patron, item ├ StorageConflict           retry once ├ StorageUnavailable        our own database
+    cannot be reached: fail as the library chose └ PluginError               isolate and log
 
-Rules: an exception holds ids and codes, never names, identity numbers, PINs or frames. A refused checkout is a
-``Decision``, not an exception. Always ``raise … from err``.
+Rules: an exception holds ids and codes, never names, identity numbers, PINs or frames. A refused
+checkout is a ``Decision``, not an exception. Always ``raise … from err``.
 """
 
 from __future__ import annotations
@@ -85,7 +84,11 @@ class AdapterError(ConnectorError):
     """
 
     def __init__(self, adapter: str, institution_id: str, code: str = "") -> None:
-        super().__init__(f"{type(self).__name__}: adapter {adapter}, library {institution_id}, {code}".rstrip(", "))
+        super().__init__(
+            f"{type(self).__name__}: adapter {adapter}, library {institution_id}, {code}".rstrip(
+                ", "
+            )
+        )
         self.adapter = adapter
         self.institution_id = institution_id
         self.code = code
@@ -99,14 +102,21 @@ class AdapterUnavailable(AdapterError):
     """
 
     def __init__(
-        self, adapter: str, institution_id: str, code: str = "", *, retry_after_s: float | None = None
+        self,
+        adapter: str,
+        institution_id: str,
+        code: str = "",
+        *,
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(adapter, institution_id, code)
         self.retry_after_s = retry_after_s
 
 
 class OutcomeUnknown(AdapterError):
-    """The request was sent and no answer came: ask the ILS what is true before doing anything again."""
+    """The request was sent and no answer came: ask the ILS what is true before doing anything
+    again.
+    """
 
 
 class AdapterAuthFailed(AdapterError):
@@ -114,7 +124,9 @@ class AdapterAuthFailed(AdapterError):
 
 
 class UnexpectedResponse(AdapterError):
-    """The ILS answered in a shape that we don't know; ``code`` holds path and status, never the body."""
+    """The ILS answered in a shape that we don't know; ``code`` holds path and status, never the
+    body.
+    """
 
 
 class UnsupportedOperation(AdapterError):

@@ -1,7 +1,8 @@
 """May this checkout, renewal or return happen? Pure rules over facts that others have read.
 
-Nothing here reads a database, a clock or an ILS; a refusal is a ``Decision`` with a reason, never an exception.
-Rules: A24–A34, D04, decisions 11–14; the order of the checks is the order in which a reader can mend them.
+Nothing here reads a database, a clock or an ILS; a refusal is a ``Decision`` with a reason, never
+an exception. Rules: A24–A34, D04, decisions 11–14; the order of the checks is the order in which a
+reader can mend them.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ __all__ = [
     "decide_checkout",
     "decide_renewal",
     "due_at",
+    "find_card_bar",
     "is_overdue",
     "local_day",
 ]
@@ -112,7 +114,8 @@ def due_at(
     """Return 23:59:59 library time of the day ``days`` after ``now``, as UTC.
 
     Args:
-        is_closed: moves the date forward past closed days (at most a year); never back (decision 11).
+        is_closed: moves the date forward past closed days (at most a year); never back (decision
+            11).
     """
     day = local_day(now, zone) + timedelta(days=days)
     if is_closed is not None:
@@ -146,7 +149,7 @@ def decide_checkout(
         item: unknown language counts as Chinese (decision 13).
     """
     verdict = Decision(permitted=True, policy_version=policy.version)
-    bar = _card_bar(standing, local_day(now, zone))
+    bar = find_card_bar(standing, local_day(now, zone))
     if bar is not None:
         return verdict.refuse(bar)
     if item.shelving not in policy.loanable_shelving:
@@ -164,7 +167,9 @@ def decide_checkout(
         return verdict.refuse(Reason.ITEM_LIMIT, limit=policy.max_items)
     if item.language is LanguageClass.FOREIGN and quota.foreign >= policy.max_foreign_items:
         return verdict.refuse(Reason.FOREIGN_LIMIT, limit=policy.max_foreign_items)
-    return replace(verdict, due=due_at(now, policy.loan_days, zone, is_closed=_closed_rule(policy, is_closed)))
+    return replace(
+        verdict, due=due_at(now, policy.loan_days, zone, is_closed=_closed_rule(policy, is_closed))
+    )
 
 
 def decide_renewal(
@@ -190,7 +195,7 @@ def decide_renewal(
     verdict = Decision(permitted=True, policy_version=policy.version)
     today = local_day(now, zone)
     bars = policy.no_renewal_when
-    bar = _card_bar(standing, today)
+    bar = find_card_bar(standing, today)
     if bar is not None:
         return verdict.refuse(bar)
     if RenewalBar.VIOLATION in bars and standing.violations > 0:
@@ -203,9 +208,15 @@ def decide_renewal(
         return verdict.refuse(Reason.OVERDUE_ITEMS, limit=overdue_items)
     if RenewalBar.RESERVED in bars and reserved:
         return verdict.refuse(Reason.ITEM_RESERVED)
-    if lent_at is not None and (today - local_day(lent_at, zone)).days < policy.min_days_before_renewal:
+    if (
+        lent_at is not None
+        and (today - local_day(lent_at, zone)).days < policy.min_days_before_renewal
+    ):
         return verdict.refuse(Reason.RENEWAL_TOO_EARLY, limit=policy.min_days_before_renewal)
-    return replace(verdict, due=due_at(now, policy.renewal_days, zone, is_closed=_closed_rule(policy, is_closed)))
+    return replace(
+        verdict,
+        due=due_at(now, policy.renewal_days, zone, is_closed=_closed_rule(policy, is_closed)),
+    )
 
 
 def decide_checkin(owners: frozenset[str], *, local: str, loan_owner: str | None) -> str | None:
@@ -223,14 +234,17 @@ def decide_checkin(owners: frozenset[str], *, local: str, loan_owner: str | None
     return next(iter(owners)) if len(owners) == 1 else None
 
 
-def _card_bar(standing: PatronStanding, today: date) -> Reason | None:
+def find_card_bar(standing: PatronStanding, today: date) -> Reason | None:
+    """Return why the card as a whole may not be used, or None."""
     if standing.state is StandingState.WITHDRAWN:
         return Reason.CONSENT_WITHDRAWN
     if standing.state is StandingState.BLOCKED:
         return Reason.CARD_BLOCKED
     if standing.state is StandingState.INACTIVE:
         return Reason.CARD_INACTIVE
-    if standing.state is StandingState.EXPIRED or (standing.expires is not None and standing.expires < today):
+    if standing.state is StandingState.EXPIRED or (
+        standing.expires is not None and standing.expires < today
+    ):
         return Reason.CARD_EXPIRED
     return None
 

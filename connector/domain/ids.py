@@ -33,7 +33,9 @@ PatronId = NewType("PatronId", str)
 """Random UUID (36 characters) of a person whom we enrolled."""
 
 IlsPatronId = NewType("IlsPatronId", str)
-"""The patron identifier that one ILS answers to (AA); for people we did not enrol, whatever was scanned."""
+"""The patron identifier that one ILS answers to (AA); for people we did not enrol, whatever was
+scanned.
+"""
 
 LoanId = NewType("LoanId", str)
 """UUID (36 characters) of a loan, which is its permit too."""
@@ -44,7 +46,9 @@ Barcode = NewType("Barcode", str)
 
 @dataclass(frozen=True, slots=True, order=True)
 class ItemId:
-    """An item in the whole network: local barcodes repeat among libraries (``facts``: barcodes collide)."""
+    """An item in the whole network: local barcodes repeat among libraries (``facts``: barcodes
+    collide).
+    """
 
     owner: InstitutionId
     barcode: Barcode
@@ -55,7 +59,9 @@ class ItemId:
 
 @dataclass(frozen=True, slots=True)
 class Identifier:
-    """One number of a person: ``kind`` is an open string (card, id_card, ssc, student_no, old_card, chip_uid)."""
+    """One number of a person: ``kind`` is an open string (card, id_card, ssc, student_no, old_card,
+    chip_uid).
+    """
 
     kind: str
     value: str = field(repr=False)

@@ -74,7 +74,8 @@ class IlsItem:
 
     Attributes:
         barcode: item identifier as that ILS writes it.
-        languages: MARC codes of the language of the text, in the record's order (041$a, 101$a; else 008/35-37).
+        languages: MARC codes of the language of the text, in the record's order (041$a, 101$a; else
+            008/35-37).
         due: aware, UTC; None when not on loan or not told.
         borrower: who has it, when the ILS says so.
         hold_count: holds that wait for this very item or its title.
@@ -108,11 +109,12 @@ class IlsItem:
 
 @dataclass(frozen=True, slots=True)
 class ItemRules:
-    """One library's own rules on its items (decision 13, step 1). Patterns are shell-style and case-sensitive.
+    """One library's own rules on its items (decision 13, step 1). Patterns are shell-style and
+    case-sensitive.
 
     Attributes:
-        foreign: attribute name (``item_type``, ``permanent_location``, ``call_number``, ``barcode``, ``collection``) →
-            patterns that make the item foreign.
+        foreign: attribute name (``item_type``, ``permanent_location``, ``call_number``,
+            ``barcode``, ``collection``) → patterns that make the item foreign.
         chinese: the same, for Chinese; asked first.
         shelving: the same → shelving, in order; the first match wins.
         default_shelving: for items that no pattern matches.
@@ -124,13 +126,17 @@ class ItemRules:
     chinese: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     shelving: tuple[tuple[str, str, Shelving], ...] = ()
     default_shelving: Shelving = Shelving.OPEN_SHELF
-    minority_languages: frozenset[str] = frozenset({"tib", "bod", "uig", "mon", "zha", "iii", "kaz", "kir"})
+    minority_languages: frozenset[str] = frozenset(
+        {"tib", "bod", "uig", "mon", "zha", "iii", "kaz", "kir"}
+    )
     domestic_isbn_is_chinese: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """Language class and shelving with where they come from: ``rule``, ``language``, ``isbn``, ``facts`` or ``default``."""
+    """Language class and shelving with where they come from: ``rule``, ``language``, ``isbn``,
+    ``facts`` or ``default``.
+    """
 
     language: LanguageClass
     shelving: Shelving
@@ -138,7 +144,9 @@ class Classification:
 
 
 def classify_item(item: IlsItem, rules: ItemRules) -> Classification:
-    """Return language class and shelving of an item by the library's rules, then by the language of the text."""
+    """Return language class and shelving of an item by the library's rules, then by the language of
+    the text.
+    """
     language, source = classify_language(item, rules)
     return Classification(language, _classify_shelving(item, rules), source)
 
@@ -146,8 +154,9 @@ def classify_item(item: IlsItem, rules: ItemRules) -> Classification:
 def classify_language(item: IlsItem, rules: ItemRules) -> tuple[LanguageClass, str]:
     """Return the language class and its source.
 
-    A translation is not foreign, since the codes name the language of the text; a bilingual text with Chinese in it
-    is Chinese (scenario 22). Unknown stays unknown here: who asks decides what to assume.
+    A translation is not foreign, since the codes name the language of the text; a bilingual text
+    with Chinese in it is Chinese (scenario 22). Unknown stays unknown here: who asks decides what
+    to assume.
     """
     if _matches(item, rules.chinese):
         return LanguageClass.CHINESE, "rule"

@@ -27,7 +27,9 @@ class Mode(StrEnum):
 
 
 class StoreFailure(StrEnum):
-    """What to do while our own database is down: refuse checkouts, or let the ILS decide alone (decision 18)."""
+    """What to do while our own database is down: refuse checkouts, or let the ILS decide alone
+    (decision 18).
+    """
 
     CLOSED = "closed"
     OPEN = "open"
@@ -38,7 +40,8 @@ class BarcodeRule:
     """How a library's barcodes are recognised and normalised.
 
     Attributes:
-        prefixes: item barcodes that begin so belong to this library (WH/T 74 institution prefix, or an own range).
+        prefixes: item barcodes that begin so belong to this library (WH/T 74 institution prefix, or
+            an own range).
         strip_prefix: text to cut off before the ILS is asked, such as the ISIL and a colon.
         upper: fold to upper case.
     """
@@ -83,10 +86,14 @@ class Library:
         return now.astimezone(self.zone).date()
 
 
-def resolve_owners(scanned: str, local: Library, libraries: Iterable[Library]) -> tuple[ItemId, ...]:
-    """Return whose item a scanned barcode may be: by ISIL, else by prefix, else the local library's.
+def resolve_owners(
+    scanned: str, local: Library, libraries: Iterable[Library]
+) -> tuple[ItemId, ...]:
+    """Return whose item a scanned barcode may be: by ISIL, else by prefix, else the local
+    library's.
 
-    ``ISIL:barcode`` names its owner. More than one result means that prefixes overlap: the caller must not guess.
+    ``ISIL:barcode`` names its owner. More than one result means that prefixes overlap: the caller
+    must not guess.
 
     Source: decision 2.
     """
@@ -94,7 +101,11 @@ def resolve_owners(scanned: str, local: Library, libraries: Iterable[Library]) -
     known = tuple(libraries)
     for library in known:
         if library.isil and text.startswith(library.isil + ":"):
-            return (ItemId(library.code, library.barcodes.normalise(text.removeprefix(library.isil + ":"))),)
+            return (
+                ItemId(
+                    library.code, library.barcodes.normalise(text.removeprefix(library.isil + ":"))
+                ),
+            )
     by_prefix = tuple(
         ItemId(library.code, library.barcodes.normalise(text))
         for library in known

@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from connector.domain.ids import Barcode, BranchId, IlsPatronId, InstitutionId, ItemId, LoanId, PatronId, TerminalId
+from connector.domain.ids import (
+    Barcode,
+    BranchId,
+    IlsPatronId,
+    InstitutionId,
+    ItemId,
+    LoanId,
+    PatronId,
+    TerminalId,
+)
 from connector.domain.item import LanguageClass
 
 __all__ = [
@@ -26,7 +35,9 @@ __all__ = [
 
 
 class LoanState(StrEnum):
-    """States of a loan; permit and loan are one row (decision 2). A renewal leaves the state ``open``."""
+    """States of a loan; permit and loan are one row (decision 2). A renewal leaves the state
+    ``open``.
+    """
 
     ASKED = "asked"
     UNKNOWN = "unknown"
@@ -53,17 +64,25 @@ UNCLOSED = frozenset(
 )
 """States that hold a quota place; at most one unclosed loan per item."""
 
-_ENDS = frozenset({LoanState.RETURNED, LoanState.SUPERSEDED, LoanState.CLAIMED_RETURNED, LoanState.LOST})
+_ENDS = frozenset(
+    {LoanState.RETURNED, LoanState.SUPERSEDED, LoanState.CLAIMED_RETURNED, LoanState.LOST}
+)
 
 LOAN_MOVES: Mapping[LoanState, frozenset[LoanState]] = {
-    LoanState.ASKED: frozenset({LoanState.UNKNOWN, LoanState.OPEN, LoanState.DISPUTED, LoanState.REFUSED})
+    LoanState.ASKED: frozenset(
+        {LoanState.UNKNOWN, LoanState.OPEN, LoanState.DISPUTED, LoanState.REFUSED}
+    )
     | _ENDS - {LoanState.CLAIMED_RETURNED, LoanState.LOST},
     LoanState.UNKNOWN: frozenset({LoanState.OPEN, LoanState.DISPUTED, LoanState.REFUSED})
     | _ENDS - {LoanState.CLAIMED_RETURNED, LoanState.LOST},
     LoanState.OPEN: _ENDS | {LoanState.DISPUTED},
     LoanState.DISPUTED: _ENDS | {LoanState.OPEN},
-    LoanState.CLAIMED_RETURNED: frozenset({LoanState.RETURNED, LoanState.LOST, LoanState.OPEN, LoanState.SUPERSEDED}),
-    LoanState.LOST: frozenset({LoanState.COMPENSATED, LoanState.RETURNED, LoanState.SUPERSEDED, LoanState.OPEN}),
+    LoanState.CLAIMED_RETURNED: frozenset(
+        {LoanState.RETURNED, LoanState.LOST, LoanState.OPEN, LoanState.SUPERSEDED}
+    ),
+    LoanState.LOST: frozenset(
+        {LoanState.COMPENSATED, LoanState.RETURNED, LoanState.SUPERSEDED, LoanState.OPEN}
+    ),
     LoanState.COMPENSATED: frozenset({LoanState.CLOSED}),
     LoanState.RETURNED: frozenset({LoanState.CLOSED}),
     LoanState.CLOSED: frozenset(),

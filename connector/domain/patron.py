@@ -1,6 +1,7 @@
 """What is known about a patron: what the ILS says, and what our own register says.
 
-Nothing here holds an identity number or a phone number; a name is kept out of every ``repr``. Rules: decisions 3, 4, 9, 16.
+Nothing here holds an identity number or a phone number; a name is kept out of every ``repr``.
+Rules: decisions 3, 4, 9, 16.
 """
 
 from __future__ import annotations
@@ -88,7 +89,8 @@ class PatronFacts:
         valid: False when the ILS does not know the identifier (BL).
         pin_valid: None when no PIN was sent or the ILS cannot say (CQ).
         flags: what the ILS denies.
-        loans_complete: True when ``loans`` is all there are; False when the ILS cannot list them and only counts.
+        loans_complete: True when ``loans`` is all there are; False when the ILS cannot list them
+            and only counts.
         as_of: when the read began; aware, UTC. What changed later is newer than these facts.
     """
 

@@ -1,6 +1,7 @@
 """Loan policy as a value: limits, periods, bars, versions, and which one applies on a date.
 
-Nothing here decides about one checkout; that is ``connector.domain.circulation``. Rules: A24–A34, decisions 11 and 12.
+Nothing here decides about one checkout; that is ``connector.domain.circulation``. Rules: A24–A34,
+decisions 11 and 12.
 """
 
 from __future__ import annotations
@@ -31,15 +32,18 @@ class LoanPolicy:
     Attributes:
         max_items: all items together, in the whole network (A26).
         max_foreign_items: of these, foreign ones (A26).
-        loan_days, renewal_days: calendar days in the library's zone (A33); a renewal counts from the day it is made.
+        loan_days, renewal_days: calendar days in the library's zone (A33); a renewal counts from
+            the day it is made.
         loanable_shelving: what may be lent (A27).
         collections: collections that may be lent; empty = all (A32).
-        overdue_bars: ``item`` = an overdue item refuses its own renewal only; ``card`` = any overdue item refuses
-            checkouts and renewals (decision 12).
+        overdue_bars: ``item`` = an overdue item refuses its own renewal only; ``card`` = any
+            overdue item refuses checkouts and renewals (decision 12).
         min_days_before_renewal: days after the checkout before a renewal is allowed; 0 = at once.
-        closed_days: ``ignore`` or ``extend`` a due date that falls on a closed day; never shortened (decision 11).
+        closed_days: ``ignore`` or ``extend`` a due date that falls on a closed day; never shortened
+            (decision 11).
         lend_unsuitable: lend items flagged as unsuitable for minors (C08, scenario 36).
-        checkout_may_renew: a checkout of an item that the patron has already counts as a renewal (decision 12).
+        checkout_may_renew: a checkout of an item that the patron has already counts as a renewal
+            (decision 12).
     """
 
     category: str

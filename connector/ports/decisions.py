@@ -35,11 +35,17 @@ class Decider(Protocol):
     """The plugins, as the circulation service sees them."""
 
     def narrow_decision(self, decision: Decision, request: DecisionRequest) -> Decision:
-        """Return the decision after every plugin has had a say; a permission may become a refusal, never the reverse."""
+        """Return the decision after every plugin has had a say; a permission may become a refusal,
+        never the reverse.
+        """
         ...
 
-    def resolve_patron_identifier(self, scanned: str, institution: InstitutionId) -> Sequence[Identifier]:
-        """Return further identifiers that a scanned string may stand for, such as a dynamic QR code."""
+    def resolve_patron_identifier(
+        self, scanned: str, institution: InstitutionId
+    ) -> Sequence[Identifier]:
+        """Return further identifiers that a scanned string may stand for, such as a dynamic QR
+        code.
+        """
         ...
 
 
@@ -51,7 +57,9 @@ class NoDecider:
         del request
         return decision
 
-    def resolve_patron_identifier(self, scanned: str, institution: InstitutionId) -> Sequence[Identifier]:
+    def resolve_patron_identifier(
+        self, scanned: str, institution: InstitutionId
+    ) -> Sequence[Identifier]:
         """Return nothing."""
         del scanned, institution
         return ()

@@ -2,9 +2,11 @@
 
 Nothing here talks to an ILS; adapters do, in ``adapters/``. Rules: decisions 11, 14, 25, 26 —
 
-- an adapter is plain synchronous code, called from a thread pool; it must be safe to call from several threads;
+- an adapter is plain synchronous code, called from a thread pool; it must be safe to call from
+  several threads;
 - there are no default bodies: what is not in ``capabilities`` raises ``UnsupportedOperation``;
-- "no" is a result; ``AdapterUnavailable`` = nothing was sent; ``OutcomeUnknown`` = it was sent, and no answer came;
+- "no" is a result; ``AdapterUnavailable`` = nothing was sent; ``OutcomeUnknown`` = it was sent, and
+  no answer came;
 - an adapter never repeats a checkout, checkin, renewal or payment by itself.
 """
 
@@ -120,7 +122,8 @@ class ExchangeContext:
         at: when the kiosk says it happened, already bounded; aware, UTC.
         pin: what the patron typed, passed on untouched; None when nothing was sent.
         fee_acknowledged: the patron agreed to the fee (BO).
-        no_block: it has happened already and must be recorded (only where the terminal may; decision 14).
+        no_block: it has happened already and must be recorded (only where the terminal may;
+            decision 14).
         timeout_s: how long the adapter may wait for its ILS.
     """
 
@@ -187,7 +190,9 @@ class CheckinResult:
 
 @dataclass(frozen=True, slots=True)
 class HoldRequest:
-    """A hold to place; ``hold_type`` is the SIP2 code (1 other, 2 any copy, 3 this copy, 4 any copy at the branch)."""
+    """A hold to place; ``hold_type`` is the SIP2 code (1 other, 2 any copy, 3 this copy, 4 any copy
+    at the branch).
+    """
 
     barcode: Barcode | None = None
     title: str = ""
@@ -214,7 +219,9 @@ class HoldResult:
 
 @dataclass(frozen=True, slots=True)
 class FeePayment:
-    """A payment; codes are SIP2's. ``transaction_id`` makes it idempotent: the same one twice is paid once."""
+    """A payment; codes are SIP2's. ``transaction_id`` makes it idempotent: the same one twice is
+    paid once.
+    """
 
     amount: Decimal
     currency: str
@@ -241,7 +248,8 @@ class PatronInput:
     Attributes:
         external_id: our own id, kept by the ILS: a half-done create is recognised by it as ours.
         card: the card number that the ILS shall answer to.
-        identifiers: further numbers that the ILS should find the patron by, kind → number (only where consented).
+        identifiers: further numbers that the ILS should find the patron by, kind → number (only
+            where consented).
         pin: set once at creation; None leaves it alone.
     """
 
@@ -334,7 +342,9 @@ class Patrons(Protocol):
     """Patrons of the ILS."""
 
     def fetch_patron(self, identifier: IlsPatronId, pin: str | None = None) -> PatronFacts:
-        """Return everything about one patron in one read; unknown → ``valid`` False, never an exception."""
+        """Return everything about one patron in one read; unknown → ``valid`` False, never an
+        exception.
+        """
         ...
 
     def verify_pin(self, identifier: IlsPatronId, pin: str) -> bool:
@@ -344,11 +354,15 @@ class Patrons(Protocol):
     def find_patron(
         self, *, external_id: str | None = None, identifiers: Mapping[str, str] | None = None
     ) -> IlsPatronId | None:
-        """Return the account with our external id, or with any of these numbers (kind → number), or None."""
+        """Return the account with our external id, or with any of these numbers (kind → number), or
+        None.
+        """
         ...
 
     def upsert_patron(self, patron: PatronInput) -> PatronUpsert:
-        """Create the patron, or change the one with the same ``external_id``; never touch another account."""
+        """Create the patron, or change the one with the same ``external_id``; never touch another
+        account.
+        """
         ...
 
     def block_patron(self, identifier: IlsPatronId, reason: BlockReason) -> None:
@@ -360,7 +374,9 @@ class Patrons(Protocol):
         ...
 
     def close_patron(self, identifier: IlsPatronId) -> None:
-        """Close the account; raises ``UnexpectedResponse`` with code ``has_loans`` while items are out."""
+        """Close the account; raises ``UnexpectedResponse`` with code ``has_loans`` while items are
+        out.
+        """
         ...
 
 
@@ -371,18 +387,28 @@ class Circulation(Protocol):
         """Return the item, or None when the ILS does not know it."""
         ...
 
-    def fetch_item_loan(self, barcode: Barcode, patron: IlsPatronId | None = None) -> IlsLoan | None:
+    def fetch_item_loan(
+        self, barcode: Barcode, patron: IlsPatronId | None = None
+    ) -> IlsLoan | None:
         """Return the open loan of an item, or None when it is not on loan.
 
         Args:
-            patron: who is thought to have it; an ILS that cannot ask by item reads this patron's loans.
+            patron: who is thought to have it; an ILS that cannot ask by item reads this patron's
+                loans.
         """
         ...
 
     def checkout(
-        self, patron: IlsPatronId, barcode: Barcode, context: ExchangeContext, *, due: datetime | None = None
+        self,
+        patron: IlsPatronId,
+        barcode: Barcode,
+        context: ExchangeContext,
+        *,
+        due: datetime | None = None,
     ) -> CheckoutResult:
-        """Lend the item. With SET_DUE_DATE, ``due`` (aware) is obeyed; otherwise the result tells the ILS's date."""
+        """Lend the item. With SET_DUE_DATE, ``due`` (aware) is obeyed; otherwise the result tells
+        the ILS's date.
+        """
         ...
 
     def checkin(
@@ -392,7 +418,12 @@ class Circulation(Protocol):
         ...
 
     def renew(
-        self, patron: IlsPatronId, barcode: Barcode, context: ExchangeContext, *, due: datetime | None = None
+        self,
+        patron: IlsPatronId,
+        barcode: Barcode,
+        context: ExchangeContext,
+        *,
+        due: datetime | None = None,
     ) -> CheckoutResult:
         """Renew the loan."""
         ...
@@ -417,11 +448,15 @@ class Circulation(Protocol):
 class Holds(Protocol):
     """Holds of the ILS."""
 
-    def place_hold(self, patron: IlsPatronId, request: HoldRequest, context: ExchangeContext) -> HoldResult:
+    def place_hold(
+        self, patron: IlsPatronId, request: HoldRequest, context: ExchangeContext
+    ) -> HoldResult:
         """Place a hold, or change the pickup place of the patron's hold on the same title."""
         ...
 
-    def cancel_hold(self, patron: IlsPatronId, request: HoldRequest, context: ExchangeContext) -> HoldResult:
+    def cancel_hold(
+        self, patron: IlsPatronId, request: HoldRequest, context: ExchangeContext
+    ) -> HoldResult:
         """Cancel the patron's hold on this item or title."""
         ...
 
@@ -433,8 +468,12 @@ class Holds(Protocol):
 class Fees(Protocol):
     """Fees of the ILS."""
 
-    def pay_fee(self, patron: IlsPatronId, payment: FeePayment, context: ExchangeContext) -> FeeResult:
-        """Record a payment; the same ``transaction_id`` again pays nothing and answers as the first time."""
+    def pay_fee(
+        self, patron: IlsPatronId, payment: FeePayment, context: ExchangeContext
+    ) -> FeeResult:
+        """Record a payment; the same ``transaction_id`` again pays nothing and answers as the first
+        time.
+        """
         ...
 
 
@@ -462,7 +501,9 @@ class Catalogue(Protocol):
         ...
 
     def add_item(self, bib_id: str, item: ItemInput) -> None:
-        """Add an item; ``UnexpectedResponse`` with code ``duplicate_barcode`` when the barcode is taken."""
+        """Add an item; ``UnexpectedResponse`` with code ``duplicate_barcode`` when the barcode is
+        taken.
+        """
         ...
 
     def delete_item(self, barcode: Barcode) -> None:
@@ -484,7 +525,9 @@ class IlsAdapter(Patrons, Circulation, Holds, Fees, Catalogue, Protocol):
     capabilities: frozenset[Capability]
 
     def ping(self) -> None:
-        """Return when the ILS answers; raise ``AdapterUnavailable`` or ``AdapterAuthFailed`` otherwise."""
+        """Return when the ILS answers; raise ``AdapterUnavailable`` or ``AdapterAuthFailed``
+        otherwise.
+        """
         ...
 
     def close(self) -> None:

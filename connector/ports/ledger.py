@@ -1,10 +1,13 @@
-"""The ledger port: who has what in the whole network, and the one atomic step that takes a place in the quota.
+"""The ledger port: who has what in the whole network, and the one atomic step that takes a place in
+the quota.
 
-Nothing here stores; ``connector.storage`` does for a standalone library, a hub will for an edge. Rules: decisions 2, 6–9 —
+Nothing here stores; ``connector.storage`` does for a standalone library, a hub will for an edge.
+Rules: decisions 2, 6–9 —
 
 - permit and loan are one row; at most one unclosed row per item;
 - T1 (``ask``) counts and inserts under one lock and commits before the ILS is asked;
-- T2 (every other writing method) moves the row and writes event, fact, position, outbox and audit in one transaction;
+- T2 (every other writing method) moves the row and writes event, fact, position, outbox and audit
+  in one transaction;
 - every write is conditional on the row's state, so that a repeat or a late thread changes nothing.
 """
 
@@ -17,7 +20,15 @@ from enum import StrEnum
 from typing import Protocol
 
 from connector.domain.circulation import Quota
-from connector.domain.ids import BranchId, IlsPatronId, InstitutionId, ItemId, LoanId, PatronId, TerminalId
+from connector.domain.ids import (
+    BranchId,
+    IlsPatronId,
+    InstitutionId,
+    ItemId,
+    LoanId,
+    PatronId,
+    TerminalId,
+)
 from connector.domain.item import LanguageClass
 from connector.domain.loan import Loan, LoanOrigin
 
@@ -77,7 +88,8 @@ class AskLoan:
 
     Attributes:
         limit, foreign_limit: None = do not check (observe mode, or a forced off-line item).
-        uncounted: items that the ILS counts but cannot list, on top of the ledger's rows (decision 9, last rule).
+        uncounted: items that the ILS counts but cannot list, on top of the ledger's rows (decision
+            9, last rule).
         expires_at: when an unanswered row becomes ``unknown``.
         over_limit: record that it was let through above the limit (decision 14).
     """
@@ -154,8 +166,8 @@ class Reconciliation:
     """What one read of the ILS says about a patron's loans in that ILS.
 
     Attributes:
-        as_of: when that read began. A loan closed in the ledger at or after this moment is not adopted again, and a
-            row asked at or after it is not closed: the read is older.
+        as_of: when that read began. A loan closed in the ledger at or after this moment is not
+            adopted again, and a row asked at or after it is not closed: the read is older.
         adopt: loans to add; one whose item another patron holds in the ledger supersedes that row.
         returned: rows that an item read confirmed as gone from the ILS.
     """
@@ -199,7 +211,9 @@ class Ledger(Protocol):
         ...
 
     def reconcile(self, changes: Reconciliation, place: Place) -> tuple[Loan, ...]:
-        """Apply what the ILS showed, in one transaction; return the patron's unclosed loans afterwards."""
+        """Apply what the ILS showed, in one transaction; return the patron's unclosed loans
+        afterwards.
+        """
         ...
 
     def ask(self, request: AskLoan) -> Asked | AlreadyHere | TakenByOther | NoPlace:
@@ -216,13 +230,16 @@ class Ledger(Protocol):
         disputed: bool = False,
         renewals: int | None = None,
     ) -> Loan:
-        """T2, done: ``asked | unknown | disputed`` → ``open`` (or ``disputed``: the kiosk was told no, scenario 13).
+        """T2, done: ``asked | unknown | disputed`` → ``open`` (or ``disputed``: the kiosk was told
+        no, scenario 13).
 
         A loan counts in the statistics when it becomes ``open``, once.
         """
         ...
 
-    def record_refused(self, loan_id: LoanId, place: Place, *, reason: str, ils_code: str = "") -> Loan:
+    def record_refused(
+        self, loan_id: LoanId, place: Place, *, reason: str, ils_code: str = ""
+    ) -> Loan:
         """T2, refused by the ILS: ``asked | unknown`` → ``refused``; the place is free again."""
         ...
 
@@ -231,10 +248,12 @@ class Ledger(Protocol):
         ...
 
     def ask_renewal(self, loan_id: LoanId, *, renewals: int, until: datetime) -> bool:
-        """Claim the next renewal of an open loan, atomically and committed, before the ILS is asked.
+        """Claim the next renewal of an open loan, atomically and committed, before the ILS is
+        asked.
 
-        Returns False when the loan is not open (or disputed), has another renewal count than ``renewals``, or when a
-        claim is still running; a claim ends at ``until``, by ``record_renewal`` or by ``release_renewal``.
+        Returns False when the loan is not open (or disputed), has another renewal count than
+        ``renewals``, or when a claim is still running; a claim ends at ``until``, by
+        ``record_renewal`` or by ``release_renewal``.
         """
         ...
 
@@ -243,7 +262,13 @@ class Ledger(Protocol):
         ...
 
     def record_renewal(
-        self, loan_id: LoanId, place: Place, *, due: datetime | None, renewals: int, due_mismatch: bool = False
+        self,
+        loan_id: LoanId,
+        place: Place,
+        *,
+        due: datetime | None,
+        renewals: int,
+        due_mismatch: bool = False,
     ) -> Loan:
         """Write a renewal of an open loan."""
         ...
@@ -257,7 +282,8 @@ class Ledger(Protocol):
         owner_branch: str = "",
         language: LanguageClass = LanguageClass.UNKNOWN,
     ) -> Returned:
-        """Close the item's unclosed loan, whoever brought it, and write its position; no loan is fine (scenario 23).
+        """Close the item's unclosed loan, whoever brought it, and write its position; no loan is
+        fine (scenario 23).
 
         A return dated before the loan began closes nothing.
         """
@@ -278,7 +304,9 @@ class Ledger(Protocol):
         policy_version: str = "",
         ils_verdict: str = "",
     ) -> None:
-        """Write an event that moves no loan: a refusal by policy, a would-be refusal in observe mode, a pass-through."""
+        """Write an event that moves no loan: a refusal by policy, a would-be refusal in observe
+        mode, a pass-through.
+        """
         ...
 
     def expire_asked(self, now: datetime) -> int:
@@ -288,7 +316,9 @@ class Ledger(Protocol):
     def lease_unknown(
         self, lender: InstitutionId, now: datetime, *, lease: timedelta, limit: int = 50
     ) -> tuple[Loan, ...]:
-        """Lease ``unknown`` rows for settlement; another worker does not see them until the lease ends."""
+        """Lease ``unknown`` rows for settlement; another worker does not see them until the lease
+        ends.
+        """
         ...
 
     def note_absent(self, loan_id: LoanId, now: datetime) -> Loan:

@@ -1,7 +1,8 @@
-"""The register of people, identifiers, accounts, item facts and violations, as the services need it.
+"""The register of people, identifiers, accounts, item facts and violations, as the services need
+it.
 
-Nothing here stores; ``connector.storage`` does. Rules: decisions 3, 5, 13, 20–23. Names, numbers and phones cross this
-port in clear only inside ``PersonalData``; storage encrypts them.
+Nothing here stores; ``connector.storage`` does. Rules: decisions 3, 5, 13, 20–23. Names, numbers
+and phones cross this port in clear only inside ``PersonalData``; storage encrypts them.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class PersonalData:
-    """What is kept encrypted about one person; the keys are fixed so that erasure and export know them all."""
+    """What is kept encrypted about one person; the keys are fixed so that erasure and export know
+    them all.
+    """
 
     name: str = field(repr=False)
     id_number: str = field(default="", repr=False)
@@ -66,14 +69,18 @@ class Violation:
 class PatronRegister(Protocol):
     """People whom we enrolled."""
 
-    def resolve(self, scanned: Sequence[Identifier], institution: InstitutionId) -> PatronStanding | None:
+    def resolve(
+        self, scanned: Sequence[Identifier], institution: InstitutionId
+    ) -> PatronStanding | None:
         """Return the one enrolled patron with any of these identifiers, or None.
 
         One round trip: it is asked at every exchange.
         """
         ...
 
-    def find_standing(self, patron_id: PatronId, institution: InstitutionId) -> PatronStanding | None:
+    def find_standing(
+        self, patron_id: PatronId, institution: InstitutionId
+    ) -> PatronStanding | None:
         """Return the standing of a known patron."""
         ...
 
@@ -87,7 +94,9 @@ class PatronRegister(Protocol):
         stage: str = "",
         state: StandingState = StandingState.INACTIVE,
     ) -> PatronId:
-        """Store a new person under a random id with a data key of his own; raises ``StorageConflict`` if an identifier is taken."""
+        """Store a new person under a random id with a data key of his own; raises
+        ``StorageConflict`` if an identifier is taken.
+        """
         ...
 
     def find_person(self, identifiers: Sequence[Identifier]) -> PatronId | None:
@@ -106,7 +115,9 @@ class PatronRegister(Protocol):
         """Give the person one more number; raises ``StorageConflict`` if another person has it."""
         ...
 
-    def set_state(self, patron_id: PatronId, state: StandingState, *, expires: date | None = None) -> None:
+    def set_state(
+        self, patron_id: PatronId, state: StandingState, *, expires: date | None = None
+    ) -> None:
         """Change the person's state."""
         ...
 
@@ -152,9 +163,18 @@ class ViolationRegister(Protocol):
 
 
 class AuditLog(Protocol):
-    """The append-only record of who did what to whose data; ids only, chained per writing process (decision 23)."""
+    """The append-only record of who did what to whose data; ids only, chained per writing process
+    (decision 23).
+    """
 
-    def append(self, action: str, *, actor: str, subject: str = "", detail: Mapping[str, str | int] | None = None) -> None:
+    def append(
+        self,
+        action: str,
+        *,
+        actor: str,
+        subject: str = "",
+        detail: Mapping[str, str | int] | None = None,
+    ) -> None:
         """Add an entry.
 
         Args:

@@ -1,10 +1,12 @@
-"""Facts of one exchange, read once: who was scanned, what the ILS and the ledger say, and what the item is.
+"""Facts of one exchange, read once: who was scanned, what the ILS and the ledger say, and what the
+item is.
 
 Nothing here decides or lends. Rules: decisions 4, 5, 9, 13 —
 
 - at most one patron read and one item read per exchange; the results are handed down;
-- open loans are the union of ledger and ILS by item: a loan that only the ILS knows is adopted; one that the ledger
-  places in this ILS and that is missing there is confirmed by one item read before it is closed;
+- open loans are the union of ledger and ILS by item: a loan that only the ILS knows is adopted; one
+  that the ledger places in this ILS and that is missing there is confirmed by one item read before
+  it is closed;
 - a later due date or a higher renewal count in the ILS is a renewal.
 """
 
@@ -16,7 +18,7 @@ from datetime import datetime, timedelta
 
 from connector.domain.circulation import Quota, is_overdue
 from connector.domain.identity import normalise_scanned
-from connector.domain.ids import Barcode, IlsPatronId, InstitutionId, ItemId
+from connector.domain.ids import Barcode, IlsPatronId, InstitutionId, ItemId, LoanId
 from connector.domain.item import Classification, IlsItem, LanguageClass, Shelving, classify_item
 from connector.domain.library import Library, resolve_owners
 from connector.domain.loan import IlsLoan, Loan, LoanState
@@ -27,7 +29,7 @@ from connector.ports.clock import Clock
 from connector.ports.decisions import Decider
 from connector.ports.ils import Capability, IlsAdapter
 from connector.ports.ledger import Adoption, Ledger, Place, Reconciliation, Renewed
-from connector.ports.store import Identifier, ItemFactsStore, PatronRegister
+from connector.ports.store import ItemFactsStore, PatronRegister
 
 __all__ = ["FactReader", "ItemView", "PatronView", "count_quota"]
 
@@ -67,7 +69,9 @@ class ItemView:
     clc_class: str = ""
 
 
-def count_quota(view: PatronView, *, now: datetime, library: Library, without: ItemId | None = None) -> Quota:
+def count_quota(
+    view: PatronView, *, now: datetime, library: Library, without: ItemId | None = None
+) -> Quota:
     """Count what takes a place, network-wide; ``without`` leaves one item out."""
     loans = [loan for loan in view.loans if loan.item != without]
     return Quota(
@@ -104,14 +108,21 @@ class FactReader:
         text = scanned.strip()
         if not text:
             return None
-        identifiers = [Identifier(kind, value) for kind, value in normalise_scanned(text)]
+        identifiers = list(normalise_scanned(text))
         identifiers.extend(self._decider.resolve_patron_identifier(text, library.code))
         return self._people.resolve(identifiers, library.code)
 
     def read_patron(
-        self, standing: PatronStanding, scanned: str, library: Library, place: Place, *, pin: str | None = None
+        self,
+        standing: PatronStanding,
+        scanned: str,
+        library: Library,
+        place: Place,
+        *,
+        pin: str | None = None,
     ) -> PatronView:
-        """Read the patron from the ILS, compare with the ledger, write the differences, and return the result.
+        """Read the patron from the ILS, compare with the ledger, write the differences, and return
+        the result.
 
         Raises:
             AdapterError: the ILS cannot be asked; nothing was changed.
@@ -135,7 +146,9 @@ class FactReader:
         return resolve_owners(scanned, library, self.libraries.values())
 
     def read_item(self, item: ItemId, library: Library) -> ItemView:
-        """Read the item from the library's ILS and classify it; facts that were imported win over the ILS's."""
+        """Read the item from the library's ILS and classify it; facts that were imported win over
+        the ILS's.
+        """
         adapter = self.adapters[library.code]
         if Capability.FETCH_ITEM in adapter.capabilities:
             record = adapter.fetch_item(item.barcode)
@@ -196,7 +209,13 @@ class FactReader:
         for row, ils_loan in appeared:
             self.ledger.record_open(row.loan_id, place, due=ils_loan.due, disputed=True)
         changes = Reconciliation(
-            standing.patron_id, library.code, facts.ils_patron, facts.as_of, tuple(adopt), tuple(gone), tuple(renewed)
+            standing.patron_id,
+            library.code,
+            facts.ils_patron,
+            facts.as_of,
+            tuple(adopt),
+            tuple(gone),
+            tuple(renewed),
         )
         if changes:
             return self.ledger.reconcile(changes, place)
@@ -204,7 +223,7 @@ class FactReader:
 
     def _find_gone(
         self, facts: PatronFacts, loans: Sequence[Loan], seen: set[ItemId], library: Library
-    ) -> list[str]:
+    ) -> list[LoanId]:
         """Return ids of loans that the ILS no longer has; each is confirmed by one item read."""
         if not facts.loans_complete:
             return []
@@ -225,7 +244,9 @@ class FactReader:
             now_with = self.fetch_item_loan(loan)
         except AdapterError:
             return False
-        return now_with is None or (now_with.patron is not None and now_with.patron != loan.ils_patron)
+        return now_with is None or (
+            now_with.patron is not None and now_with.patron != loan.ils_patron
+        )
 
     def _adoption(self, item: ItemId, ils_loan: IlsLoan, library: Library) -> Adoption:
         try:
@@ -234,19 +255,32 @@ class FactReader:
         except AdapterError:
             language, clc_class = LanguageClass.UNKNOWN, ""
         return Adoption(
-            item, language, ils_loan.due, ils_loan.renewals or 0, ils_loan.checked_out_at, clc_class=clc_class
+            item,
+            language,
+            ils_loan.due,
+            ils_loan.renewals or 0,
+            ils_loan.checked_out_at,
+            clc_class=clc_class,
         )
 
     def _item_of(self, barcode: Barcode, library: Library) -> ItemId:
-        """Return the item behind a barcode in one ILS's own list; there it is the local one if prefixes overlap."""
+        """Return the item behind a barcode in one ILS's own list; there it is the local one if
+        prefixes overlap.
+        """
         owners = self.resolve_item(barcode, library)
-        return owners[0] if len(owners) == 1 else ItemId(library.code, library.barcodes.normalise(barcode))
+        return (
+            owners[0]
+            if len(owners) == 1
+            else ItemId(library.code, library.barcodes.normalise(barcode))
+        )
 
 
 def _is_due_later(row: Loan, ils_loan: IlsLoan, library: Library) -> bool:
     if row.due is None or ils_loan.due is None:
         return False
-    return ils_loan.due - row.due > timedelta(minutes=1) and library.today(ils_loan.due) > library.today(row.due)
+    return ils_loan.due - row.due > timedelta(minutes=1) and library.today(
+        ils_loan.due
+    ) > library.today(row.due)
 
 
 def _is_renewed(row: Loan, ils_loan: IlsLoan, library: Library) -> bool:

@@ -1,6 +1,7 @@
 """A terminal as configuration: how it speaks on the wire, and what it may do.
 
-Nothing here parses or answers. One ``Terminal`` per login; ``WireProfile`` is the part that the codec needs.
+Nothing here parses or answers. One ``Terminal`` per login; ``WireProfile`` is the part that the
+codec needs.
 """
 
 from __future__ import annotations
@@ -60,9 +61,11 @@ class WireProfile:
         encoding: a Python codec name: ``utf-8``, ``gb18030``, ``gbk``, ``big5``, ``cp850``, ….
         delimiter: one character.
         terminator: what ends the frames that we send; CR, CRLF and LF are all understood.
-        error_detection: ``auto`` answers in the style of the request, ``always`` and ``never`` force AY/AZ.
+        error_detection: ``auto`` answers in the style of the request, ``always`` and ``never``
+            force AY/AZ.
         dialect: name in the registry of ``connector.sip2.dialects``.
-        hidden_tags: never sent. allowed_tags: if not empty, only these (required tags are always sent).
+        hidden_tags: never sent. allowed_tags: if not empty, only these (required tags are always
+            sent).
         max_value_length: characters per value that we send; 0 = no limit (the standard says 255).
     """
 
@@ -86,7 +89,8 @@ class Terminal:
         password: what it must send at login; None = any (only with ``allow_from``).
         location: CP at login and the current location of what it checks in.
         allow_from: addresses that may use this login; empty = any.
-        mask_name: AE as 张* (public screens). mask_id: AA is not echoed when an identity number was scanned.
+        mask_name: AE as 张* (public screens). mask_id: AA is not echoed when an identity number was
+            scanned.
         charge_denied_at_limit: set position 0 of patron status at the limit too (decision 16).
     """
 

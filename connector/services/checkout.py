@@ -1,0 +1,340 @@
+"""Checkout: facts, decision, place in the ledger (T1), ILS, outcome in the ledger (T2), answer.
+
+Nothing here speaks SIP2 or SQL. Rules: decisions 4, 6–9, 11–18 —
+
+- the place in the quota is taken and committed before the ILS is asked, the outcome is committed
+  before anyone is told "yes", and no transaction is open while the ILS works;
+- done, refused and unknown are three outcomes: after an unknown one the ILS is asked what is true,
+  never told again;
+- whoever is not enrolled passes to the ILS untouched;
+- a repeated checkout of an item that the patron has already is answered with the first due date and
+  renews nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from datetime import timedelta
+
+from connector.domain.circulation import Decision, Quota, Reason, decide_checkout
+from connector.domain.ids import IlsPatronId, ItemId
+from connector.domain.library import Library, Mode, StoreFailure
+from connector.domain.loan import IlsLoan, Loan, LoanState
+from connector.domain.patron import PatronStanding
+from connector.domain.policy import select_policy
+from connector.errors import (
+    AdapterError,
+    OutcomeUnknown,
+    StorageUnavailable,
+)
+from connector.log import get_logger
+from connector.ports.ils import Capability, CheckoutResult
+from connector.ports.ledger import AlreadyHere, Asked, AskLoan, NoPlace, TakenByOther, Verb
+from connector.services.desk import (
+    CirculationAnswer,
+    CirculationDesk,
+    Exchange,
+    Lending,
+    dates_differ,
+    patron_bar,
+    pin_to_check,
+    reason_of,
+)
+from connector.services.facts import count_quota
+from connector.services.renewal import NOT_SENT, Renewal
+
+__all__ = ["Checkout"]
+
+_log = get_logger(__name__)
+
+_POLL_S = 0.05
+
+
+class Checkout:
+    """The checkout flow."""
+
+    def __init__(self, desk: CirculationDesk, renewal: Renewal) -> None:
+        self._desk = desk
+        self._renewal = renewal
+
+    def checkout(self, exchange: Exchange) -> CirculationAnswer:
+        """Lend an item."""
+        library = self._desk.libraries[exchange.institution]
+        try:
+            standing = self._desk.find_standing(exchange, library)
+            if standing is None:
+                return self._pass_checkout(exchange, library)
+            return self._checkout_enrolled(exchange, library, standing)
+        except StorageUnavailable:
+            _log.exception("store.unavailable", institution_id=library.code)
+            if library.store_failure is StoreFailure.OPEN:
+                return self._pass_checkout(exchange, library, ledger=False)
+            return CirculationAnswer(ok=False, reason=Reason.STORE_UNAVAILABLE)
+        except AdapterError as err:
+            return CirculationAnswer(ok=False, reason=reason_of(err))
+
+    def _checkout_enrolled(
+        self, exchange: Exchange, library: Library, standing: PatronStanding
+    ) -> CirculationAnswer:
+        items = self._desk.facts.resolve_item(exchange.scanned_item, library)
+        if len(items) != 1:
+            return CirculationAnswer(ok=False, reason=Reason.AMBIGUOUS_ITEM)
+        view = self._desk.facts.read_patron(
+            standing, exchange.scanned_patron, library, exchange.place, pin=pin_to_check(exchange)
+        )
+        item = self._desk.facts.read_item(items[0], library)
+        policy = select_policy(library.policies, standing.category, exchange.place.local_date)
+        bar = patron_bar(view, exchange) or (Reason.UNKNOWN_ITEM if item.record is None else None)
+        if bar is None and policy is None:
+            bar = Reason.NO_POLICY
+        if bar is not None or policy is None:
+            return self._desk.refuse_early(exchange, view, item, bar or Reason.NO_POLICY)
+        lending = Lending(
+            exchange,
+            library,
+            self._desk.adapters[library.code],
+            view,
+            item,
+            policy,
+            Decision(permitted=True),
+        )
+        row = view.find_loan(item.item)
+        if row is not None and library.mode is Mode.ENFORCE:
+            return self._repeat(lending, row)
+        return self._lend(replace(lending, decision=self._decide(lending)))
+
+    def _decide(self, lending: Lending) -> Decision:
+        record = lending.item.record
+        decision = decide_checkout(
+            lending.policy,
+            standing=lending.view.standing,
+            quota=self._quota(lending),
+            item=lending.item.classification,
+            collection=record.collection if record else "",
+            unsuitable=record.unsuitable if record else False,
+            now=lending.exchange.place.at,
+            zone=lending.library.zone,
+            is_closed=lending.library.is_closed,
+        )
+        return self._desk.narrow(decision, "checkout", lending.exchange, lending.view, lending.item)
+
+    def _quota(self, lending: Lending) -> Quota:
+        return count_quota(
+            lending.view,
+            now=lending.exchange.place.at,
+            library=lending.library,
+            without=lending.item.item,
+        )
+
+    def _lend(self, lending: Lending) -> CirculationAnswer:
+        decision, exchange = lending.decision, lending.exchange
+        enforced = lending.library.mode is Mode.ENFORCE and not exchange.context.no_block
+        if not decision.permitted:
+            reason = decision.reason or Reason.PLUGIN_REFUSED
+            self._desk.note_refusal(lending, reason, enforced=enforced)
+            if enforced:
+                return lending.refused(reason, limit=decision.limit)
+        taken = self._desk.ledger.ask(self._request(lending, enforced=enforced))
+        if isinstance(taken, TakenByOther) and self._close_stale(lending, taken.loan):
+            taken = self._desk.ledger.ask(self._request(lending, enforced=enforced))
+        match taken:
+            case Asked(loan):
+                return self._ask_ils(lending, loan)
+            case AlreadyHere(loan):
+                return self._repeat(lending, loan)
+            case TakenByOther():
+                self._desk.note_refusal(lending, Reason.ITEM_ON_LOAN, enforced=True)
+                return lending.refused(Reason.ITEM_ON_LOAN)
+            case NoPlace(_, foreign):
+                reason = Reason.FOREIGN_LIMIT if foreign else Reason.ITEM_LIMIT
+                limit = lending.policy.max_foreign_items if foreign else lending.policy.max_items
+                self._desk.note_refusal(lending, reason, enforced=True)
+                return lending.refused(reason, limit=limit)
+
+    def _request(self, lending: Lending, *, enforced: bool) -> AskLoan:
+        exchange, policy = lending.exchange, lending.policy
+        patience = timedelta(seconds=exchange.context.timeout_s) + self._desk.ask_margin
+        return AskLoan(
+            patron_id=lending.view.standing.patron_id,
+            item=lending.item.item,
+            lender=lending.library.code,
+            ils_patron=lending.view.ils_patron,
+            language=lending.item.classification.language,
+            place=exchange.place,
+            expires_at=self._desk.now() + patience,
+            limit=policy.max_items if enforced else None,
+            foreign_limit=policy.max_foreign_items if enforced else None,
+            uncounted=lending.view.uncounted,
+            policy_version=policy.version,
+            clc_class=lending.item.clc_class,
+            over_limit=not lending.decision.permitted,
+        )
+
+    def _close_stale(self, lending: Lending, row: Loan) -> bool:
+        """Close another patron's row when the item read of this exchange shows that he no longer
+        has it.
+        """
+        record = lending.item.record
+        began = lending.view.facts.as_of
+        if (
+            record is None
+            or row.lender != lending.library.code
+            or (row.opened_at or row.asked_at) >= began
+        ):
+            return False
+        if row.state not in {LoanState.OPEN, LoanState.DISPUTED}:
+            return False
+        try:
+            now_with = self._desk.facts.fetch_item_loan(row)
+        except AdapterError:
+            return False
+        if now_with is not None and now_with.patron in {None, row.ils_patron}:
+            return False
+        self._desk.ledger.record_supersede(row.loan_id, lending.exchange.place)
+        return True
+
+    def _ask_ils(self, lending: Lending, loan: Loan) -> CirculationAnswer:
+        exchange = lending.exchange
+        obeys = Capability.SET_DUE_DATE in lending.adapter.capabilities
+        due = lending.decision.due if obeys and lending.library.mode is Mode.ENFORCE else None
+        started = time.monotonic()
+        try:
+            result = lending.adapter.checkout(
+                lending.view.ils_patron, lending.item.item.barcode, exchange.context, due=due
+            )
+        except NOT_SENT as err:
+            self._desk.ledger.record_refused(
+                loan.loan_id, exchange.place, reason=reason_of(err), ils_code=err.code
+            )
+            return lending.refused(reason_of(err))
+        except OutcomeUnknown:
+            return self._find_out(lending, self._desk.ledger.record_unknown(loan.loan_id))
+        except Exception as err:  # noqa: BLE001 - whatever an adapter raises, the ILS may have lent the item
+            _log.error(
+                "ils.failed_unexpectedly",
+                institution_id=lending.library.code,
+                error=type(err).__name__,
+            )
+            return self._find_out(lending, self._desk.ledger.record_unknown(loan.loan_id))
+        if result.ok:
+            return self._opened(lending, loan, result)
+        late = time.monotonic() - started > exchange.context.timeout_s
+        if late or result.code == "already_charged":
+            return self._find_out(lending, self._desk.ledger.record_unknown(loan.loan_id))
+        self._desk.ledger.record_refused(
+            loan.loan_id, exchange.place, reason=Reason.ILS_REFUSED, ils_code=result.code
+        )
+        return lending.refused(
+            Reason.ILS_REFUSED, message=result.message, code=result.code, result=result
+        )
+
+    def _opened(self, lending: Lending, loan: Loan, result: CheckoutResult) -> CirculationAnswer:
+        due = result.due or lending.decision.due
+        mismatch = dates_differ(due, lending.decision.due, lending.library)
+        in_time = lending.exchange.slot.claim()
+        row = self._desk.ledger.record_open(
+            loan.loan_id,
+            lending.exchange.place,
+            due=due,
+            due_mismatch=mismatch,
+            disputed=not in_time,
+        )
+        self._desk.track("loan.opened", lending.exchange, row, mismatch=mismatch)
+        record = lending.item.record
+        return CirculationAnswer(
+            ok=True,
+            due=due,
+            title=result.title or (record.title if record else ""),
+            message=result.message,
+            item=record,
+            result=result,
+        )
+
+    def _find_out(self, lending: Lending, loan: Loan) -> CirculationAnswer:
+        """After an unknown outcome: ask the ILS who has the item, and never lend again blindly."""
+        try:
+            now_with = self._desk.facts.fetch_item_loan(loan)
+        except AdapterError:
+            return lending.refused(Reason.OUTCOME_UNKNOWN)
+        if now_with is not None and now_with.patron == loan.ils_patron:
+            return self._say_yes_again(lending, loan, now_with)
+        return lending.refused(Reason.OUTCOME_UNKNOWN)
+
+    def _repeat(self, lending: Lending, row: Loan) -> CirculationAnswer:
+        """The patron has the item already, or it is being lent to him now: the same checkout, not a
+        renewal.
+        """
+        if row.state is LoanState.ASKED:
+            row = self._wait_for(row, lending.exchange.context.timeout_s)
+        match row.state:
+            case LoanState.OPEN if lending.policy.checkout_may_renew and lending.exchange.may_renew:
+                return self._renewal.renew_loan(
+                    lending.exchange, lending.library, lending.view, row
+                )
+            case LoanState.OPEN | LoanState.DISPUTED:
+                return self._say_yes_again(lending, row, None)
+            case LoanState.UNKNOWN:
+                return self._find_out(lending, row)
+            case LoanState.ASKED:
+                return lending.refused(Reason.IN_PROGRESS)
+            case LoanState.REFUSED:
+                return lending.refused(Reason.ILS_REFUSED)
+            case _:
+                return lending.refused(Reason.ITEM_ON_LOAN)
+
+    def _say_yes_again(
+        self, lending: Lending, row: Loan, now_with: IlsLoan | None
+    ) -> CirculationAnswer:
+        due = (now_with.due if now_with else None) or row.due
+        if row.state is not LoanState.OPEN:
+            in_time = lending.exchange.slot.claim()
+            row = self._desk.ledger.record_open(
+                row.loan_id, lending.exchange.place, due=due, disputed=not in_time
+            )
+            self._desk.track("loan.opened", lending.exchange, row)
+        record = lending.item.record
+        return CirculationAnswer(
+            ok=True,
+            due=row.due or due,
+            repeated=True,
+            item=record,
+            title=record.title if record else "",
+        )
+
+    def _wait_for(self, row: Loan, patience_s: float) -> Loan:
+        until = time.monotonic() + patience_s
+        while row.state is LoanState.ASKED and time.monotonic() < until:
+            time.sleep(_POLL_S)
+            row = self._desk.ledger.fetch_loan(row.loan_id) or row
+        return row
+
+    def _pass_checkout(
+        self, exchange: Exchange, library: Library, *, ledger: bool = True
+    ) -> CirculationAnswer:
+        """Let the ILS alone decide about somebody whom we did not enrol (decision 4)."""
+        adapter = self._desk.adapters[library.code]
+        item = ItemId(library.code, library.barcodes.normalise(exchange.scanned_item))
+        patron = IlsPatronId(exchange.scanned_patron)
+        try:
+            result = adapter.checkout(patron, item.barcode, exchange.context)
+        except OutcomeUnknown:
+            now_with = adapter.fetch_item_loan(item.barcode, patron)
+            if now_with is None or now_with.patron != patron:
+                return CirculationAnswer(
+                    ok=False, reason=Reason.OUTCOME_UNKNOWN, passed_through=True
+                )
+            result = CheckoutResult(ok=True, due=now_with.due, title=now_with.title)
+        if result.ok and ledger:
+            self._desk.note_passed(Verb.CHECKOUT, item, exchange, library)
+        return CirculationAnswer(
+            ok=result.ok,
+            reason=None if result.ok else Reason.ILS_REFUSED,
+            due=result.due,
+            title=result.title,
+            message=result.message,
+            code=result.code,
+            renewed=result.renewed,
+            passed_through=True,
+            result=result,
+        )

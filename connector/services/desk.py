@@ -1,0 +1,279 @@
+"""What checkout, checkin and renewal share: the exchange, the answers, and the desk with everything
+they need.
+
+Nothing here lends or takes back. Rules: decisions 4, 15, 18; no log line pairs a patron with an
+item (decision 23).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from connector.domain.circulation import Decision, Reason
+from connector.domain.ids import InstitutionId, ItemId
+from connector.domain.item import IlsItem
+from connector.domain.library import Library, Mode
+from connector.domain.loan import Loan
+from connector.domain.patron import PatronStanding
+from connector.domain.policy import LoanPolicy
+from connector.errors import AdapterError, OutcomeUnknown, StorageUnavailable, UnsupportedOperation
+from connector.log import get_logger
+from connector.ports.answer import AnswerSlot
+from connector.ports.clock import Clock
+from connector.ports.decisions import Decider, DecisionRequest
+from connector.ports.events import Event, EventSink
+from connector.ports.ils import CheckinResult, CheckoutResult, ExchangeContext, IlsAdapter
+from connector.ports.ledger import Ledger, Place, Verb
+from connector.services.facts import FactReader, ItemView, PatronView
+
+__all__ = [
+    "CheckinAnswer",
+    "CirculationAnswer",
+    "CirculationDesk",
+    "Exchange",
+    "Lending",
+    "PinRule",
+    "dates_differ",
+    "patron_bar",
+    "pin_to_check",
+    "reason_of",
+]
+
+_log = get_logger(__name__)
+
+
+class PinRule:
+    """When a patron must give a PIN (decision 15): the three words of the terminal's setting."""
+
+    NEVER = "never"
+    IF_SENT = "if_sent"
+    ALWAYS = "always"
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What a terminal sent, whatever the protocol.
+
+    Attributes:
+        scanned_patron, scanned_item: as scanned.
+        slot: who may still say yes.
+        may_renew: the terminal allows a checkout to renew (SC renewal policy); the policy must
+            allow it too.
+    """
+
+    institution: InstitutionId
+    place: Place
+    context: ExchangeContext
+    scanned_item: str
+    scanned_patron: str = field(default="", repr=False)
+    slot: AnswerSlot = field(default_factory=AnswerSlot)
+    pin_rule: str = PinRule.IF_SENT
+    may_renew: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CirculationAnswer:
+    """The answer to a checkout or renewal.
+
+    Attributes:
+        reason: why not; None when ok.
+        message: the ILS's own words, passed on.
+        repeated: it is the answer to the same checkout again (desensitize, never renew).
+        renewed: the patron had the item already and it was renewed.
+        passed_through: the patron is not enrolled; the ILS alone decided.
+    """
+
+    ok: bool
+    reason: Reason | None = None
+    due: datetime | None = None
+    limit: int | None = None
+    title: str = ""
+    message: str = ""
+    code: str = ""
+    repeated: bool = False
+    renewed: bool = False
+    passed_through: bool = False
+    item: IlsItem | None = None
+    result: CheckoutResult | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckinAnswer:
+    """The answer to a checkin; ``result`` is the ILS's."""
+
+    ok: bool
+    item: ItemId
+    reason: Reason | None = None
+    result: CheckinResult | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lending:
+    """A checkout under way: what the steps hand to each other."""
+
+    exchange: Exchange
+    library: Library
+    adapter: IlsAdapter
+    view: PatronView
+    item: ItemView
+    policy: LoanPolicy
+    decision: Decision
+
+    def refused(self, reason: Reason, **more: object) -> CirculationAnswer:
+        """Return a refusal that names the item."""
+        record = self.item.record
+        return CirculationAnswer(
+            ok=False,
+            reason=reason,
+            item=record,
+            title=record.title if record else "",
+            **more,  # type: ignore[arg-type]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CirculationDesk:
+    """Everything that the flows need; one instance serves all libraries and threads of the process.
+
+    Attributes:
+        ask_margin: how long beyond the ILS's own time a row may stay ``asked`` before it counts as
+            unknown.
+    """
+
+    facts: FactReader
+    libraries: Mapping[InstitutionId, Library]
+    adapters: Mapping[InstitutionId, IlsAdapter]
+    ledger: Ledger
+    decider: Decider
+    events: EventSink
+    now: Clock
+    ask_margin: timedelta = timedelta(seconds=20)
+
+    def find_standing(self, exchange: Exchange, library: Library) -> PatronStanding | None:
+        """Return the enrolled patron who was scanned; None passes to the ILS (decisions 4, 18)."""
+        if library.mode is Mode.BYPASS:
+            return None
+        return self.facts.resolve_patron(exchange.scanned_patron, library)
+
+    def narrow(
+        self, decision: Decision, action: str, exchange: Exchange, view: PatronView, item: ItemView
+    ) -> Decision:
+        """Let the plugins refuse what the policy permits."""
+        if not decision.permitted or item.record is None:
+            return decision
+        request = DecisionRequest(
+            action,
+            exchange.institution,
+            exchange.context.terminal,
+            view.standing,
+            item.record,
+            item.classification,
+        )
+        return self.decider.narrow_decision(decision, request)
+
+    def refuse_early(
+        self, exchange: Exchange, view: PatronView, item: ItemView, reason: Reason
+    ) -> CirculationAnswer:
+        """Write and return a refusal that needed no policy."""
+        self.ledger.record_event(
+            Verb.REFUSE,
+            exchange.place,
+            patron_id=view.standing.patron_id,
+            item=item.item,
+            reason=reason,
+        )
+        record = item.record
+        message = view.facts.message if reason is Reason.UNKNOWN_PATRON else ""
+        return CirculationAnswer(
+            ok=False,
+            reason=reason,
+            item=record,
+            title=record.title if record else "",
+            message=message,
+        )
+
+    def note_refusal(
+        self,
+        lending: Lending,
+        reason: Reason,
+        *,
+        enforced: bool,
+        renewal: bool = False,
+        code: str = "",
+    ) -> None:
+        """Write a refusal, or in observe mode a would-be refusal, without moving a loan."""
+        verb = Verb.REFUSE if enforced else Verb.WOULD_REFUSE
+        self.ledger.record_event(
+            verb,
+            lending.exchange.place,
+            patron_id=lending.view.standing.patron_id,
+            item=lending.item.item,
+            reason=f"renewal.{reason}" if renewal else reason,
+            policy_version=lending.policy.version,
+            ils_verdict=code,
+        )
+        _log.info(
+            "checkout.refused" if enforced else "checkout.would_refuse",
+            institution_id=lending.library.code,
+            terminal_id=lending.exchange.context.terminal or "",
+            reason=str(reason),
+        )
+
+    def track(self, name: str, exchange: Exchange, loan: Loan, *, mismatch: bool = False) -> None:
+        """Tell the plugins what was committed."""
+        if mismatch:
+            _log.warning("loan.due_date_differs", institution_id=loan.lender)
+        self.events.track(
+            Event(
+                name,
+                exchange.place.at,
+                exchange.institution,
+                {"loan_id": loan.loan_id, "state": loan.state.value},
+            )
+        )
+
+    def note_passed(self, verb: Verb, item: ItemId, exchange: Exchange, library: Library) -> None:
+        """Write that an item moved for somebody whom we did not enrol; no person is stored."""
+        try:
+            stale = self.ledger.find_unclosed(item)
+            if stale is not None and verb is Verb.CHECKOUT:
+                self.ledger.record_supersede(stale.loan_id, exchange.place)
+            self.ledger.record_event(
+                verb, exchange.place, patron_id=None, item=item, reason="passed_through"
+            )
+        except StorageUnavailable:
+            _log.exception("store.unavailable", institution_id=library.code)
+
+
+def pin_to_check(exchange: Exchange) -> str | None:
+    """Return the PIN that the ILS shall check, or None."""
+    return None if exchange.pin_rule == PinRule.NEVER else exchange.context.pin
+
+
+def patron_bar(view: PatronView, exchange: Exchange) -> Reason | None:
+    """Return why nothing can be done for this patron here, before any policy."""
+    if not view.facts.valid:
+        return Reason.UNKNOWN_PATRON
+    if exchange.pin_rule == PinRule.NEVER:
+        return None
+    if exchange.context.pin is None:
+        return Reason.PIN_MISSING if exchange.pin_rule == PinRule.ALWAYS else None
+    return Reason.PIN_WRONG if view.facts.pin_valid is False else None
+
+
+def reason_of(err: AdapterError) -> Reason:
+    """Return the reason that stands for an adapter's error."""
+    if isinstance(err, OutcomeUnknown):
+        return Reason.OUTCOME_UNKNOWN
+    if isinstance(err, UnsupportedOperation):
+        return Reason.NOT_SUPPORTED
+    return Reason.ILS_UNAVAILABLE
+
+
+def dates_differ(due: datetime | None, wanted: datetime | None, library: Library) -> bool:
+    """Say whether the ILS's due date is another day than the policy's, in the library's zone
+    (decision 11).
+    """
+    return due is not None and wanted is not None and library.today(due) != library.today(wanted)

@@ -1,0 +1,258 @@
+"""Renewal of one loan or of all: facts, decision, a claim in the ledger, the ILS, the outcome in
+the ledger.
+
+Nothing here speaks SIP2 or SQL. Rules: A33, A34, decisions 7, 9, 12; scenarios 19–21. A renewal is
+claimed in the ledger before the ILS is asked, so that two kiosks cannot both make it.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta
+
+from connector.domain.circulation import Reason, decide_renewal
+from connector.domain.ids import IlsPatronId, ItemId
+from connector.domain.library import Library, Mode
+from connector.domain.loan import Loan, LoanState
+from connector.domain.policy import select_policy
+from connector.errors import (
+    AdapterAuthFailed,
+    AdapterError,
+    AdapterUnavailable,
+    StorageUnavailable,
+    UnsupportedOperation,
+)
+from connector.log import get_logger
+from connector.ports.ils import Capability, CheckoutResult
+from connector.ports.ledger import Verb
+from connector.services.desk import (
+    CirculationAnswer,
+    CirculationDesk,
+    Exchange,
+    Lending,
+    dates_differ,
+    patron_bar,
+    pin_to_check,
+    reason_of,
+)
+from connector.services.facts import PatronView, count_quota
+
+__all__ = ["NOT_SENT", "Renewal"]
+
+_log = get_logger(__name__)
+
+NOT_SENT = (AdapterUnavailable, AdapterAuthFailed, UnsupportedOperation)
+"""Errors after which the ILS cannot have done anything."""
+
+
+class Renewal:
+    """The renewal flow."""
+
+    def __init__(self, desk: CirculationDesk) -> None:
+        self._desk = desk
+
+    def renew(self, exchange: Exchange) -> CirculationAnswer:
+        """Renew one loan, at any library of the network."""
+        library = self._desk.libraries[exchange.institution]
+        try:
+            standing = self._desk.find_standing(exchange, library)
+            if standing is None:
+                return self._pass_renewal(exchange, library)
+            view = self._desk.facts.read_patron(
+                standing,
+                exchange.scanned_patron,
+                library,
+                exchange.place,
+                pin=pin_to_check(exchange),
+            )
+            bar = patron_bar(view, exchange)
+            if bar is not None:
+                return CirculationAnswer(ok=False, reason=bar)
+            row = self._loan_to_renew(exchange, library, view)
+            if row is None:
+                return CirculationAnswer(ok=False, reason=Reason.NOT_ON_LOAN)
+            return self.renew_loan(exchange, library, view, row)
+        except StorageUnavailable:
+            _log.exception("store.unavailable", institution_id=library.code)
+            return CirculationAnswer(ok=False, reason=Reason.STORE_UNAVAILABLE)
+        except AdapterError as err:
+            return CirculationAnswer(ok=False, reason=reason_of(err))
+
+    def renew_all(
+        self, exchange: Exchange
+    ) -> tuple[tuple[Loan, CirculationAnswer], ...] | CirculationAnswer:
+        """Renew each loan of the patron by itself; a refusal of the patron as a whole is one
+        answer.
+
+        Returns ``CirculationAnswer`` with ``passed_through`` for somebody whom we did not enrol.
+        """
+        library = self._desk.libraries[exchange.institution]
+        try:
+            standing = self._desk.find_standing(exchange, library)
+            if standing is None:
+                return CirculationAnswer(ok=True, passed_through=True)
+            view = self._desk.facts.read_patron(
+                standing,
+                exchange.scanned_patron,
+                library,
+                exchange.place,
+                pin=pin_to_check(exchange),
+            )
+            bar = patron_bar(view, exchange)
+            if bar is not None:
+                return CirculationAnswer(ok=False, reason=bar)
+            loans = [loan for loan in view.loans if loan.state is LoanState.OPEN]
+            return tuple((loan, self.renew_loan(exchange, library, view, loan)) for loan in loans)
+        except StorageUnavailable:
+            _log.exception("store.unavailable", institution_id=library.code)
+            return CirculationAnswer(ok=False, reason=Reason.STORE_UNAVAILABLE)
+        except AdapterError as err:
+            return CirculationAnswer(ok=False, reason=reason_of(err))
+
+    def _loan_to_renew(self, exchange: Exchange, library: Library, view: PatronView) -> Loan | None:
+        wanted = self._desk.facts.resolve_item(exchange.scanned_item, library)
+        barcode = library.barcodes.normalise(exchange.scanned_item)
+        mine = [loan for loan in view.loans if loan.state in {LoanState.OPEN, LoanState.DISPUTED}]
+        exact = [loan for loan in mine if loan.item in wanted]
+        alike = exact or [loan for loan in mine if loan.item.barcode == barcode]
+        return alike[0] if len(alike) == 1 else None
+
+    def renew_loan(
+        self, exchange: Exchange, library: Library, view: PatronView, row: Loan
+    ) -> CirculationAnswer:
+        """Renew one loan of a patron whose facts were read."""
+        lender = self._desk.libraries.get(row.lender)
+        policy = select_policy(library.policies, view.standing.category, exchange.place.local_date)
+        if lender is None:
+            return CirculationAnswer(ok=False, reason=Reason.NOT_SUPPORTED)
+        if policy is None:
+            return CirculationAnswer(ok=False, reason=Reason.NO_POLICY)
+        try:
+            item = self._desk.facts.read_item(row.item, lender)
+        except AdapterError as err:
+            return CirculationAnswer(ok=False, reason=reason_of(err))
+        decision = decide_renewal(
+            policy,
+            standing=view.standing,
+            due=row.due,
+            renewals=row.renewals,
+            lent_at=row.opened_at,
+            reserved=item.record is not None and item.record.hold_count > 0,
+            overdue_items=count_quota(view, now=exchange.place.at, library=library).overdue,
+            now=exchange.place.at,
+            zone=library.zone,
+            is_closed=library.is_closed,
+        )
+        decision = self._desk.narrow(decision, "renewal", exchange, view, item)
+        lending = Lending(
+            exchange, lender, self._desk.adapters[lender.code], view, item, policy, decision
+        )
+        enforced = library.mode is Mode.ENFORCE and not exchange.context.no_block
+        if not decision.permitted:
+            reason = decision.reason or Reason.PLUGIN_REFUSED
+            self._desk.note_refusal(lending, reason, enforced=enforced, renewal=True)
+            if enforced:
+                return lending.refused(reason, limit=decision.limit, due=row.due)
+        return self._renew_in_ils(lending, row)
+
+    def _renew_in_ils(self, lending: Lending, row: Loan) -> CirculationAnswer:
+        exchange = lending.exchange
+        patience = timedelta(seconds=exchange.context.timeout_s) + self._desk.ask_margin
+        if not self._desk.ledger.ask_renewal(
+            row.loan_id, renewals=row.renewals, until=self._desk.now() + patience
+        ):
+            return lending.refused(Reason.IN_PROGRESS, due=row.due)
+        obeys = Capability.SET_DUE_DATE in lending.adapter.capabilities
+        due = lending.decision.due if obeys else None
+        started = time.monotonic()
+        try:
+            result = lending.adapter.renew(
+                row.ils_patron, row.item.barcode, exchange.context, due=due
+            )
+        except NOT_SENT as err:
+            self._desk.ledger.release_renewal(row.loan_id)
+            return lending.refused(reason_of(err), due=row.due)
+        except Exception as err:  # noqa: BLE001 - whatever an adapter raises, the ILS may have renewed the loan
+            _log.error(
+                "ils.failed_unexpectedly",
+                institution_id=lending.library.code,
+                error=type(err).__name__,
+            )
+            return self._find_out_renewal(lending, row)
+        if not result.ok:
+            if time.monotonic() - started > exchange.context.timeout_s:
+                return self._find_out_renewal(lending, row)
+            self._desk.ledger.release_renewal(row.loan_id)
+            self._desk.note_refusal(
+                lending, Reason.ILS_REFUSED, enforced=True, renewal=True, code=result.code
+            )
+            return lending.refused(
+                Reason.ILS_REFUSED,
+                message=result.message,
+                code=result.code,
+                due=row.due,
+                result=result,
+            )
+        return self._renewed(
+            lending, row, result.due or lending.decision.due, row.renewals + 1, result
+        )
+
+    def _find_out_renewal(self, lending: Lending, row: Loan) -> CirculationAnswer:
+        """After an unknown outcome: a later due date or a higher count in the ILS means that it was
+        renewed.
+        """
+        try:
+            now_with = self._desk.facts.fetch_item_loan(row)
+        except AdapterError:
+            return lending.refused(Reason.OUTCOME_UNKNOWN, due=row.due)
+        later = now_with is not None and (
+            (now_with.renewals or 0) > row.renewals
+            or (now_with.due is not None and row.due is not None and now_with.due > row.due)
+        )
+        if now_with is None or not later:
+            return lending.refused(Reason.OUTCOME_UNKNOWN, due=row.due)
+        return self._renewed(
+            lending, row, now_with.due, max(now_with.renewals or 0, row.renewals + 1), None
+        )
+
+    def _renewed(
+        self,
+        lending: Lending,
+        row: Loan,
+        due: datetime | None,
+        renewals: int,
+        result: CheckoutResult | None,
+    ) -> CirculationAnswer:
+        mismatch = dates_differ(due, lending.decision.due, lending.library)
+        saved = self._desk.ledger.record_renewal(
+            row.loan_id, lending.exchange.place, due=due, renewals=renewals, due_mismatch=mismatch
+        )
+        self._desk.track("loan.renewed", lending.exchange, saved, mismatch=mismatch)
+        record = lending.item.record
+        return CirculationAnswer(
+            ok=True,
+            due=due,
+            renewed=True,
+            title=record.title if record else "",
+            message=result.message if result else "",
+            item=record,
+            result=result,
+        )
+
+    def _pass_renewal(self, exchange: Exchange, library: Library) -> CirculationAnswer:
+        adapter = self._desk.adapters[library.code]
+        barcode = library.barcodes.normalise(exchange.scanned_item)
+        result = adapter.renew(IlsPatronId(exchange.scanned_patron), barcode, exchange.context)
+        if result.ok:
+            self._desk.note_passed(Verb.RENEW, ItemId(library.code, barcode), exchange, library)
+        return CirculationAnswer(
+            ok=result.ok,
+            reason=None if result.ok else Reason.ILS_REFUSED,
+            due=result.due,
+            renewed=result.ok,
+            title=result.title,
+            message=result.message,
+            code=result.code,
+            passed_through=True,
+            result=result,
+        )
