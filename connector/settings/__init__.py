@@ -1,0 +1,35 @@
+"""Typed settings from ``onecard.toml`` and ``ONECARD_*``, with errors that say what to change."""
+
+from connector.settings.load import Settings, load_settings, parse_settings
+from connector.settings.models import (
+    EnrolmentSettings,
+    IlsSettings,
+    LibrarySettings,
+    LogSettings,
+    MetricsSettings,
+    PluginSettings,
+    PolicyTable,
+    SchoolSettings,
+    Sip2Settings,
+    StoreSettings,
+    TerminalSettings,
+)
+from connector.settings.template import example_toml
+
+__all__ = [
+    "EnrolmentSettings",
+    "IlsSettings",
+    "LibrarySettings",
+    "LogSettings",
+    "MetricsSettings",
+    "PluginSettings",
+    "PolicyTable",
+    "SchoolSettings",
+    "Settings",
+    "Sip2Settings",
+    "StoreSettings",
+    "TerminalSettings",
+    "example_toml",
+    "load_settings",
+    "parse_settings",
+]

@@ -1,0 +1,394 @@
+"""The typed tables of ``onecard.toml``, and how they become values of the domain.
+
+Nothing here opens a file; ``connector.settings.load`` does. What terminals mean on the wire belongs
+to ``connector.sip2``, and an adapter's own table to the adapter, so both are passed on as they are.
+Rules —
+
+- an unknown key is an error, except in an adapter's own table, which its adapter checks;
+- secrets come from a ``*_file`` or from a variable, never from the TOML;
+- paths are relative to ``data_dir``, and that to the folder of the file.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
+
+from connector.domain.ids import BranchId, InstitutionId
+from connector.domain.item import ItemRules, Shelving
+from connector.domain.library import BarcodeRule, Library, Mode, StoreFailure
+from connector.domain.policy import LoanPolicy, RenewalBar
+
+__all__ = [
+    "Branch",
+    "CardNumbers",
+    "EnrolmentSettings",
+    "IlsSettings",
+    "LibrarySettings",
+    "LogSettings",
+    "MetricsSettings",
+    "PluginSettings",
+    "PolicyTable",
+    "SchoolSettings",
+    "Sip2Settings",
+    "StoreSettings",
+    "Table",
+    "TerminalSettings",
+]
+
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+ITEM_ATTRIBUTES = frozenset(
+    {"item_type", "permanent_location", "call_number", "barcode", "collection"}
+)
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as err:
+        raise ValueError("is not the name of a time zone, such as Asia/Shanghai") from err
+    return name
+
+
+def _weekday(value: object) -> object:
+    if isinstance(value, str) and value.lower() in WEEKDAYS:
+        return WEEKDAYS.index(value.lower())
+    return value
+
+
+def _known_codec(name: str) -> str:
+    try:
+        "".encode(name)
+    except LookupError as err:
+        raise ValueError("is not a known encoding; try utf-8, gb18030, gbk, big5 or cp850") from err
+    return name
+
+
+def _attributes(rules: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    for name in rules:
+        _attribute(name)
+    return rules
+
+
+def _attribute(name: str) -> str:
+    if name not in ITEM_ATTRIBUTES:
+        raise ValueError(f"is not one of {', '.join(sorted(ITEM_ATTRIBUTES))}")
+    return name
+
+
+def _one_or_many(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$")]
+Zone = Annotated[str, AfterValidator(_known_zone)]
+Weekday = Annotated[int, BeforeValidator(_weekday), Field(ge=0, le=6)]
+Codec = Annotated[str, AfterValidator(_known_codec)]
+Patterns = Annotated[dict[str, tuple[str, ...]], AfterValidator(_attributes)]
+Tag = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{2}$")]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Table(BaseModel):
+    """A table of the file: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Branch(Table):
+    """A branch, lending point or book corner of a library."""
+
+    code: Code
+    name: str = ""
+
+
+class BarcodeSettings(Table):
+    """How a library's item barcodes are recognised and written."""
+
+    prefixes: tuple[str, ...] = ()
+    strip_prefix: str = ""
+    upper: bool = False
+
+
+class ShelvingRule(Table):
+    """One pattern: items whose attribute matches stand there; the first match wins."""
+
+    attribute: Annotated[str, AfterValidator(_attribute)]
+    pattern: str
+    shelving: Shelving
+
+
+class ItemSettings(Table):
+    """A library's own rules on language class and shelving (A26, A27)."""
+
+    foreign: Patterns = {}
+    chinese: Patterns = {}
+    shelving: tuple[ShelvingRule, ...] = ()
+    default_shelving: Shelving = Shelving.OPEN_SHELF
+    minority_languages: frozenset[str] = ItemRules().minority_languages
+    domestic_isbn_is_chinese: bool = False
+
+
+class IlsSettings(BaseModel):
+    """Which adapter talks to the library's ILS; every other key belongs to that adapter."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    adapter: str = "local"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The adapter's own settings: keys beside ``adapter``, and a sub-table with its name."""
+        extra = dict(self.model_extra or {})
+        own = extra.pop(self.adapter, {})
+        return extra | own if isinstance(own, dict) else extra | {self.adapter: own}
+
+
+class LibrarySettings(Table):
+    """One library, with its ILS."""
+
+    code: Code
+    name: str
+    isil: str = ""
+    timezone: Zone = "Asia/Shanghai"
+    language: Literal["zh", "en"] = "zh"
+    mode: Mode = Mode.ENFORCE
+    store_failure: StoreFailure = StoreFailure.CLOSED
+    branches: tuple[Branch, ...] = ()
+    closed_dates: frozenset[date] = frozenset()
+    closed_weekdays: frozenset[Weekday] = frozenset()
+    barcodes: BarcodeSettings = BarcodeSettings()
+    items: ItemSettings = ItemSettings()
+    ils: IlsSettings | None = None
+
+    def to_library(self, policies: tuple[LoanPolicy, ...]) -> Library:
+        """Return the library as the rules see it."""
+        rules = self.items
+        return Library(
+            code=InstitutionId(self.code),
+            name=self.name,
+            zone=ZoneInfo(self.timezone),
+            isil=self.isil,
+            language=self.language,
+            mode=self.mode,
+            store_failure=self.store_failure,
+            closed_dates=self.closed_dates,
+            closed_weekdays=self.closed_weekdays,
+            barcodes=BarcodeRule(**self.barcodes.model_dump()),
+            item_rules=ItemRules(
+                foreign=rules.foreign,
+                chinese=rules.chinese,
+                shelving=tuple((r.attribute, r.pattern, r.shelving) for r in rules.shelving),
+                default_shelving=rules.default_shelving,
+                minority_languages=rules.minority_languages,
+                domestic_isbn_is_chinese=rules.domestic_isbn_is_chinese,
+            ),
+            policies=policies,
+        )
+
+    def branch_ids(self) -> frozenset[BranchId]:
+        """Return the codes of the branches."""
+        return frozenset(BranchId(branch.code) for branch in self.branches)
+
+
+class StoreSettings(Table):
+    """Our own database and the file with its keys.
+
+    Attributes:
+        password_file: the password of the database user, for an URL without one.
+    """
+
+    url: str = Field(default="sqlite:///onecard.db", repr=False)
+    password_file: Path | None = None
+    key_file: Path = Path("onecard.key")
+
+
+class TerminalKindName(StrEnum):
+    """What stands there."""
+
+    SELFCHECK = "selfcheck"
+    BOOKDROP = "bookdrop"
+    SORTER = "sorter"
+    DESK = "desk"
+    MOBILE = "mobile"
+
+
+class TerminalSettings(Table):
+    """One self-check machine, book drop, sorter or desk, named by its login.
+
+    Attributes:
+        library: code of its library; may be left out where there is only one.
+        password: resolved from ``password_file`` or the variable; never in the file.
+        password_env: the variable; empty = ``ONECARD_TERMINAL_<LOGIN>_PASSWORD``.
+        terminator: what ends the frames that we send.
+    """
+
+    login: Annotated[str, StringConstraints(min_length=1, max_length=255)]
+    library: str = ""
+    password: str | None = Field(default=None, repr=False)
+    password_file: Path | None = None
+    password_env: str = ""
+    branch: str = ""
+    location: str = ""
+    kind: TerminalKindName = TerminalKindName.SELFCHECK
+    timezone: Zone | None = None
+    language: Literal["zh", "en"] | None = None
+    encoding: Codec = "utf-8"
+    delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] = "|"
+    terminator: Literal["CR", "CRLF", "LF"] = "CR"
+    checksum: Literal["strict", "log", "ignore"] = "strict"
+    error_detection: Literal["auto", "always", "never"] = "auto"
+    dialect: str = "standard"
+    hidden_tags: frozenset[Tag] = frozenset()
+    allowed_tags: frozenset[Tag] = frozenset()
+    max_value_length: Annotated[int, Field(ge=0)] = 255
+    answer_unknown: Literal["silence", "96"] = "silence"
+    pin: Literal["never", "if_sent", "always"] = "if_sent"
+    permissions: frozenset[
+        Literal["block_patron", "enable_patron", "item_status", "offline_upload", "pay_fees"]
+    ] = frozenset()
+    allow_from: tuple[IPv4Network | IPv6Network, ...] = ()
+    mask_name: bool = True
+    mask_id: bool = False
+    charge_denied_at_limit: bool = False
+
+    @property
+    def password_variable(self) -> str:
+        """Name of the variable that may hold the password."""
+        return (
+            self.password_env
+            or f"ONECARD_TERMINAL_{re.sub(r'[^A-Z0-9]+', '_', self.login.upper())}_PASSWORD"
+        )
+
+
+class Sip2Settings(Table):
+    """The SIP2 server and its terminals.
+
+    Attributes:
+        answer_deadline_s: a kiosk gets its answer within this time, whatever the ILS does.
+        ils_deadline_s: how long an adapter may wait for its ILS; shorter than the answer's.
+        workers: threads per ILS; a hanging ILS can exhaust only its own.
+        messages: language → reason → text, instead of the shipped screen message.
+    """
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: Port = 6001
+    login_timeout_s: Seconds = 60
+    idle_timeout_s: Seconds = 900
+    answer_deadline_s: Seconds = 10
+    ils_deadline_s: Seconds = 8
+    keepalive_s: Seconds = 60
+    max_connections: Annotated[int, Field(gt=0)] = 500
+    max_connections_per_address: Annotated[int, Field(gt=0)] = 100
+    max_frame_bytes: Annotated[int, Field(ge=1024)] = 65536
+    workers: Annotated[int, Field(gt=0, le=256)] = 8
+    terminals: tuple[TerminalSettings, ...] = ()
+    messages: dict[Literal["zh", "en"], dict[str, str]] = {}
+
+
+class PolicyTable(Table):
+    """One version of a patron category's loan policy; the defaults are the student policy's."""
+
+    effective_from: date
+    author: str = ""
+    version: str = ""
+    max_items: Annotated[int, Field(ge=0)] = 8
+    max_foreign_items: Annotated[int, Field(ge=0)] = 3
+    loan_days: Annotated[int, Field(gt=0)] = 30
+    max_renewals: Annotated[int, Field(ge=0)] = 1
+    renewal_days: Annotated[int, Field(gt=0)] = 30
+    no_renewal_when: frozenset[RenewalBar] = frozenset(RenewalBar)
+    loanable_locations: Annotated[frozenset[Shelving], BeforeValidator(_one_or_many)] = frozenset(
+        {Shelving.OPEN_SHELF}
+    )
+    collections: frozenset[str] = frozenset()
+    overdue_bars: Literal["item", "card"] = "item"
+    min_days_before_renewal: Annotated[int, Field(ge=0)] = 0
+    closed_days: Literal["ignore", "extend"] = "ignore"
+    lend_unsuitable: bool = False
+    checkout_may_renew: bool = False
+
+    def to_policy(self, category: str) -> LoanPolicy:
+        """Return the policy as the rules see it; an unnamed version is category and date."""
+        values = self.model_dump(exclude={"loanable_locations", "version"})
+        version = self.version or f"{category}-{self.effective_from.isoformat()}"
+        return LoanPolicy(
+            category=category, version=version, loanable_shelving=self.loanable_locations, **values
+        )
+
+
+class CardNumbers(Table):
+    """The range of card numbers that the library gives out: prefix, then ``digits`` digits."""
+
+    prefix: str = "S"
+    first: Annotated[int, Field(ge=0)] = 1
+    last: Annotated[int, Field(ge=0)] = 99_999_999
+    digits: Annotated[int, Field(ge=1, le=20)] = 8
+
+
+class SchoolSettings(Table):
+    """One school; what is left out comes from ``[enrolment]``."""
+
+    code: Code
+    name: str
+    library: str = ""
+    entry_mode: Literal["batch", "individual", "both"] | None = None
+    school_review: bool | None = None
+
+
+class EnrolmentSettings(Table):
+    """Student cards: numbers, texts that guardians agreed to, and what schools do by default.
+
+    Attributes:
+        entry_mode, school_review: defaults for schools; with ``school_review`` an individual
+            application passes the school before it reaches the library (A08, A39).
+        purge_unanswered_days: applications without an answer are removed after this time (decision
+            20).
+    """
+
+    category: str = "student"
+    cards: CardNumbers = CardNumbers()
+    consent_text_version: str = "2026-09"
+    undertaking_version: str = "2026-09"
+    valid_years: Annotated[int, Field(gt=0)] = 6
+    purge_unanswered_days: Annotated[int, Field(gt=0)] = 180
+    entry_mode: Literal["batch", "individual", "both"] = "batch"
+    school_review: bool = False
+    schools: tuple[SchoolSettings, ...] = ()
+
+
+class LogSettings(Table):
+    """What is logged and how; ``auto`` = readable on a terminal, JSON elsewhere."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+class MetricsSettings(Table):
+    """Figures for Prometheus over HTTP at ``/metrics``."""
+
+    enabled: bool = False
+    host: str = "127.0.0.1"
+    port: Port = 8080
+
+
+class PluginSettings(Table):
+    """Plugins are found by their entry points; those named here are left out."""
+
+    disabled: frozenset[str] = frozenset()

@@ -1,0 +1,176 @@
+"""The commented ``onecard.toml`` that ``onecard init`` writes.
+
+Nothing here is read by the program. Rule: what is not commented out works as it stands; what is
+commented out is the default or an example, and a test reads it too.
+"""
+
+from __future__ import annotations
+
+import json
+
+__all__ = ["example_toml"]
+
+_TEMPLATE = """\
+# Settings of OneCard Connector. Check every change with:  onecard doctor
+# A line that begins with # is switched off; it shows the default or an example.
+# Any value can be overridden by a variable: ONECARD_STORE__URL is url in [store].
+# Secrets never stand here: they come from a variable, or from a file named by a key in _file.
+
+# Folder of the files named below; relative to this file.
+# data_dir = "."
+
+# ---------------------------------------------------------------- the library
+# For several libraries write [[libraries]] instead, once for each.
+[library]
+code = {code}                     # short; never change it: items and loans carry it
+name = {name}
+# isil = "CN-000000"                # if the library has one
+timezone = {timezone}
+language = "zh"                     # zh | en: screen messages where the kiosk does not say
+mode = {mode}                    # observe: only log | enforce | bypass: the ILS decides alone
+# store_failure = "closed"          # when our database is down; open = the ILS decides alone
+# closed_weekdays = ["monday"]
+# closed_dates = [2026-10-01, 2026-10-02]
+
+# [[library.branches]]
+# code = "main"
+# name = "Main library"
+
+# Barcodes that begin so are ours, even when scanned elsewhere.
+# [library.barcodes]
+# prefixes = ["3401"]
+# strip_prefix = ""
+# upper = false
+
+# What the catalogue cannot say: patterns on item_type, permanent_location, call_number,
+# barcode or collection.
+# [library.items]
+# foreign = {{ item_type = ["FB*"], call_number = ["I7/*"] }}
+# chinese = {{ permanent_location = ["translations"] }}
+# default_shelving = "open-shelf"   # open-shelf | closed-stack | reference | unknown
+# domestic_isbn_is_chinese = false
+# [[library.items.shelving]]
+# attribute = "permanent_location"
+# pattern = "stack*"
+# shelving = "closed-stack"
+
+# The library system; "local" is the small one that comes along. See: onecard adapters list
+# Every other key of this table belongs to the adapter.
+[library.ils]
+adapter = "local"
+
+# ---------------------------------------------------------------- our own database
+[store]
+url = "sqlite:///onecard.db"        # PostgreSQL: postgresql+psycopg://onecard@localhost/onecard
+# password_file = "db.password"
+key_file = "onecard.key"            # keep a copy elsewhere: without it personal data is lost
+
+# ---------------------------------------------------------------- self-check machines
+[sip2]
+host = "127.0.0.1"                  # 0.0.0.0 to be reached from the library's network
+port = 6001
+# login_timeout_s = 60
+# idle_timeout_s = 900
+# answer_deadline_s = 10            # a kiosk has its answer by then, whatever the ILS does
+# ils_deadline_s = 8
+# keepalive_s = 60
+# max_connections = 500
+# max_connections_per_address = 100
+# workers = 8                       # threads per ILS
+
+[[sip2.terminals]]
+login = "kiosk-1"
+password_file = "kiosk-1.password"  # or the variable ONECARD_TERMINAL_KIOSK_1_PASSWORD
+location = "main"
+# library = {code}                # needed where there are several
+# branch = "main"
+# kind = "selfcheck"                # selfcheck | bookdrop | sorter | desk | mobile
+# allow_from = ["192.0.2.0/24"]
+# encoding = "utf-8"                # utf-8 | gb18030 | gbk | big5 | cp850 | …
+# delimiter = "|"
+# terminator = "CR"                 # CR | CRLF | LF: what ends the frames that we send
+# checksum = "strict"               # strict | log | ignore
+# error_detection = "auto"          # auto | always | never
+# dialect = "standard"
+# hidden_tags = ["BD", "BE"]
+# allowed_tags = []
+# max_value_length = 255
+# answer_unknown = "silence"        # silence | 96
+# language = "zh"
+# pin = "if_sent"                   # never | if_sent | always
+# block_patron, enable_patron, item_status, offline_upload, pay_fees:
+# permissions = []
+# mask_name = true                  # the name as 张* on the screen
+# mask_id = false                   # do not echo an identity number that was scanned
+# charge_denied_at_limit = false    # some kiosks end the session on it
+
+# Other words on the screen, by reason.
+# [sip2.messages.zh]
+# item_limit = "您已借满{{limit}}册"
+
+# ---------------------------------------------------------------- the loan policy
+# A change is a new version: turn this into [[policy.student]] tables, one for each effective_from.
+[policy.student]
+effective_from = 2026-09-01
+author = {author}
+max_items = 8                       # Chinese and foreign books and periodicals together
+max_foreign_items = 3               # of these, foreign ones
+loan_days = 30
+max_renewals = 1
+renewal_days = 30                   # counted from the day of the renewal
+no_renewal_when = ["overdue", "reserved", "violation"]
+loanable_locations = "open-shelf"   # or a list
+collections = ["children", "adult"]
+# overdue_bars = "item"             # item: bars its own renewal | card: bars the card
+# min_days_before_renewal = 0
+# closed_days = "ignore"            # extend: a due date moves to the next open day
+# lend_unsuitable = false
+# checkout_may_renew = false
+
+# ---------------------------------------------------------------- student cards
+[enrolment]
+consent_text_version = "2026-09"
+undertaking_version = "2026-09"
+# category = "student"
+# valid_years = 6
+# purge_unanswered_days = 180
+# entry_mode = "batch"              # batch | individual | both
+# school_review = false             # individual applications pass the school first
+
+[enrolment.cards]
+prefix = "S"
+first = 1
+last = 99999999
+digits = 8
+
+# [[enrolment.schools]]
+# code = "school-1"
+# name = "First Primary School"
+
+# ---------------------------------------------------------------- the program itself
+[log]
+level = "info"                      # debug | info | warning | error
+# format = "auto"                   # auto | json | console
+
+# [metrics]
+# enabled = false
+# host = "127.0.0.1"
+# port = 8080
+
+# [plugins]
+# disabled = []
+"""
+
+
+def example_toml(
+    *,
+    code: str = "LIB",
+    name: str = "我的图书馆",
+    timezone: str = "Asia/Shanghai",
+    mode: str = "enforce",
+    author: str = "onecard init",
+) -> str:
+    """Return the commented settings file for one library."""
+    values = {"code": code, "name": name, "timezone": timezone, "mode": mode, "author": author}
+    quoted = {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
+    return _TEMPLATE.format(**quoted)
