@@ -7,14 +7,21 @@ decisions 19 and 20; a row's problems are collected, never raised, and never hol
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
+from typing import TypeVar
 
 from connector.domain.identity import (
     IdentityNumber,
+    IdentityProblem,
     StudentNumber,
+    age_on,
+    normalise_text,
+    parse_identity_number,
+    parse_student_number,
 )
 from connector.domain.ids import Identifier
 
@@ -30,6 +37,7 @@ __all__ = [
     "SchoolStage",
     "StudentRecord",
     "can_advance",
+    "clean_text",
     "parse_row",
 ]
 
@@ -61,7 +69,7 @@ APPLICATION_MOVES: Mapping[ApplicationState, frozenset[ApplicationState]] = {
     _S.REFUSED: frozenset(),
     _S.WITHDRAWN: frozenset(),
 }
-"""``entered`` goes to the library at once only where the school need not review: ``can_advance``."""
+"""``entered`` goes to the library at once only where no school reviews: see ``can_advance``."""
 
 CLOSED_STATES = frozenset({_S.REFUSED, _S.WITHDRAWN})
 """A person has at most one application outside these states (A24)."""
@@ -197,7 +205,10 @@ _DOTS = str.maketrans(dict.fromkeys("•・‧∙⋅．･", "·"))
 _NAME_MARKS = frozenset(" ·'-.〇")
 _NAME_LENGTH = range(2, 51)
 _TEXT_LENGTH = 60
+_FORMULA_STARTS = tuple("=+-@")
+_EXACT_FLOAT = 10**15
 _DISTRICT_ENDINGS = ("自治县", "区", "县", "市")
+_Number = TypeVar("_Number", IdentityNumber, StudentNumber)
 
 
 def parse_row(
@@ -212,47 +223,134 @@ def parse_row(
         cells: column key → raw cell; a missing key is a column that the sheet does not have.
         row: row number in the sheet, for the report.
     """
-    found: list[RowProblem] = []
-
-    def report(column: str, code: str) -> None:
-        found.append(RowProblem(code, row, column))
-
-    identity, student = _read_numbers(cells, context, report)
-    name = _read_name(cells.get("name"))
-    if name is None or not name:
-        report("name", "name_missing" if name == "" else "name_characters")
-    guardian = _read_name(cells.get("guardian_name"))
-    if guardian is None:
-        report("guardian_name", "name_characters")
-    phones = {}
-    for column in ("phone", "guardian_phone"):
-        phones[column] = _read_phone(cells.get(column))
-        if phones[column] is None:
-            report(column, "phone_format")
-    texts = {}
-    for column in ("class_name", "district", "card_no"):
-        texts[column] = _read_text(cells.get(column))
-        if texts[column] is None:
-            report(column, "text_format")
-    if "district" in cells and texts["district"] is not None:
-        _check_district(texts["district"], context, report)
+    reader = _RowReader(cells, row, context)
+    identity, student = reader.read_numbers()
+    name = reader.read_name("name", required=True)
+    guardian_name = reader.read_name("guardian_name", required=False)
+    phone, guardian_phone = reader.read_phone("phone"), reader.read_phone("guardian_phone")
+    if phone == "" and guardian_phone == "":
+        reader.report("phone", "needs_guardian")
+    class_name, card_no = reader.read_text("class_name"), reader.read_text("card_no")
+    district = reader.read_district()
     known = identity or student
-    if known is not None and not _fits_stage(known.birth_date, context):
-        report("id_number" if identity else "student_no", "age_not_for_stage")
-    if not any(phones.values()) and None not in phones.values():
-        report("phone", "needs_guardian")
-    if found or known is None:
-        return found
+    if reader.problems or known is None:
+        return reader.problems
     return StudentRecord(
         row=row,
-        name=name or "",
+        name=name,
         id_number=identity,
         student_no=student,
         birth_date=known.birth_date,
-        phone=phones["phone"] or "",
-        guardian_name=guardian or "",
-        guardian_phone=phones["guardian_phone"] or "",
-        class_name=texts["class_name"] or "",
-        district=texts["district"] or "",
-        card_no=texts["card_no"] or "",
+        phone=phone or "",
+        guardian_name=guardian_name,
+        guardian_phone=guardian_phone or "",
+        class_name=class_name,
+        district=district,
+        card_no=card_no,
     )
+
+
+class _RowReader:
+    """Reads the cells of one row and collects what is wrong with them."""
+
+    def __init__(self, cells: Mapping[str, object], row: int, context: RowContext) -> None:
+        self._cells = cells
+        self._row = row
+        self._context = context
+        self.problems: list[RowProblem] = []
+
+    def report(self, column: str, code: str) -> None:
+        self.problems.append(RowProblem(code, self._row, column))
+
+    def read_numbers(self) -> tuple[IdentityNumber | None, StudentNumber | None]:
+        today = self._context.today
+        identity = student = None
+        if _is_blank(self._cells.get("student_no")):
+            number = parse_identity_number(self._cells.get("id_number"), today=today)
+            identity = self._accept("id_number", number)
+        else:
+            student = self._accept(
+                "student_no", parse_student_number(self._cells.get("student_no"), today=today)
+            )
+            if not _is_blank(self._cells.get("id_number")):
+                number = parse_identity_number(self._cells.get("id_number"), today=today)
+                identity = self._accept("id_number", number)
+        known = identity or student
+        if known is not None and not _fits_stage(known.birth_date, self._context):
+            self.report("id_number" if identity else "student_no", "age_not_for_stage")
+        return identity, student
+
+    def _accept(self, column: str, number: _Number | IdentityProblem) -> _Number | None:
+        if isinstance(number, IdentityProblem):
+            self.report(column, number.code.value)
+            return None
+        return number
+
+    def read_name(self, column: str, *, required: bool) -> str:
+        name = " ".join(clean_text(self._cells.get(column)).translate(_DOTS).split())
+        if not name:
+            if required:
+                self.report(column, "name_missing")
+        elif not all(_is_name_character(ch) for ch in name) or not any(map(str.isalpha, name)):
+            self.report(column, "name_characters")
+        elif len(name) not in _NAME_LENGTH:
+            self.report(column, "name_length")
+        return name
+
+    def read_phone(self, column: str) -> str | None:
+        """Return the digits, empty for an empty cell, None for what is no phone number."""
+        text = re.sub(r"[-()（）－—]", "", normalise_text(clean_text(self._cells.get(column))))
+        digits = _COUNTRY.sub("", text, count=1) if _COUNTRY.match(text) else text
+        if not digits or _MOBILE.fullmatch(digits) or _LANDLINE.fullmatch(digits):
+            return digits
+        self.report(column, "phone_format")
+        return None
+
+    def read_text(self, column: str) -> str:
+        text = " ".join(clean_text(self._cells.get(column)).split())
+        if text[:1] in _FORMULA_STARTS or len(text) > _TEXT_LENGTH:
+            self.report(column, "text_format")
+        return text
+
+    def read_district(self) -> str:
+        district = self.read_text("district")
+        if "district" not in self._cells:
+            return district
+        if not district:
+            self.report("district", "district_missing")
+        served = {_short_district(name) for name in self._context.districts}
+        if district and served and _short_district(district) not in served:
+            self.report("district", "district_unknown")
+        return district
+
+
+def clean_text(raw: object) -> str:
+    """Return a cell as text without invisible characters; whole numbers without ``.0``."""
+    if raw is None:
+        return ""
+    if isinstance(raw, float) and raw.is_integer() and abs(raw) < _EXACT_FLOAT:
+        return str(int(raw))
+    text = str(raw)
+    return "".join(ch for ch in text if unicodedata.category(ch) != "Cf").strip()
+
+
+def _is_blank(raw: object) -> bool:
+    return not normalise_text(clean_text(raw))
+
+
+def _is_name_character(char: str) -> bool:
+    return char.isalpha() or char in _NAME_MARKS or unicodedata.category(char).startswith("M")
+
+
+def _fits_stage(birth: date, context: RowContext) -> bool:
+    if context.stage is None:
+        return True
+    youngest, oldest = _AGES[context.stage]
+    return youngest <= age_on(birth, context.today) <= oldest
+
+
+def _short_district(name: str) -> str:
+    for ending in _DISTRICT_ENDINGS:
+        if len(name) > len(ending) + 1 and name.endswith(ending):
+            return name.removesuffix(ending)
+    return name
