@@ -1,0 +1,180 @@
+"""The database of the embedded ILS: one SQLite file, its engine, its transactions, its migrations.
+
+Nothing here knows a table. Rules: WAL, ``synchronous=FULL``, foreign keys on; every writer begins with ``BEGIN
+IMMEDIATE`` (with a deferred begin two checkouts could both read "not on loan"); reads are single statements in
+autocommit, each of which sees one snapshot.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import QueuePool
+
+from connector.domain.ids import InstitutionId
+from connector.errors import AdapterUnavailable, OutcomeUnknown
+
+__all__ = ["NAME", "REVISION", "Database"]
+
+NAME = "local"
+REVISION = "0001"
+"""The migration that this code needs; an older file is upgraded when it is first opened."""
+
+_BUSY_TIMEOUT_MS = 10_000
+_POOL_SIZE = 8
+_OVERFLOW = 56
+_migrating = threading.Lock()
+
+
+class Database:
+    """One SQLite file, opened and upgraded at its first use; safe to share among threads."""
+
+    def __init__(self, path: Path, institution_id: InstitutionId) -> None:
+        self.path = path
+        self.institution_id = institution_id
+        self._lock = threading.Lock()
+        self._ready = False
+        self._closed = False
+        self._engine = _make_engine(path)
+        self._writer = self._engine.execution_options(immediate=True)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Give a connection for single statements that read.
+
+        Raises:
+            AdapterUnavailable: the file cannot be opened or read.
+        """
+        self._open()
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except (DBAPIError, PoolTimeout, OSError) as err:
+            raise self._unavailable(err) from err
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Give a connection inside ``BEGIN IMMEDIATE``; commits at the end, rolls back on any exception.
+
+        Raises:
+            AdapterUnavailable: nothing was written.
+            OutcomeUnknown: the commit itself failed.
+            IntegrityError: a constraint refused it; the caller knows which one that can be.
+        """
+        self._open()
+        try:
+            with self._writer.connect() as connection, connection.begin() as transaction:
+                yield connection
+                self._commit(transaction)
+        except IntegrityError:
+            raise
+        except (DBAPIError, PoolTimeout, OSError) as err:
+            raise self._unavailable(err) from err
+
+    def close(self) -> None:
+        """Close every connection; the database cannot be used afterwards."""
+        with self._lock:
+            self._closed = True
+            self._engine.dispose()
+
+    def migrate(self, revision: str = "head") -> None:
+        """Upgrade or downgrade the file to a revision."""
+        with _migrating, self._writer.connect() as connection, connection.begin():
+            config = alembic_config()
+            config.attributes["connection"] = connection
+            down = revision == "base" or revision < (_current_revision(connection) or "")
+            (command.downgrade if down else command.upgrade)(config, revision)
+
+    def _open(self) -> None:
+        if self._closed:
+            raise AdapterUnavailable(NAME, self.institution_id, "closed")
+        if not self._ready:
+            with self._lock:
+                self._upgrade_once()
+
+    def _upgrade_once(self) -> None:
+        if self._ready:
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self._engine.connect() as connection:
+                found = _current_revision(connection)
+            if found is None or found < REVISION:
+                self.migrate()
+        except (DBAPIError, PoolTimeout, OSError) as err:
+            raise self._unavailable(err) from err
+        self._ready = True
+
+    def _commit(self, transaction: Any) -> None:
+        try:
+            transaction.commit()
+        except DBAPIError as err:
+            raise OutcomeUnknown(NAME, self.institution_id, "commit") from err
+
+    def _unavailable(self, err: Exception) -> AdapterUnavailable:
+        cause = err.orig if isinstance(err, DBAPIError) else err
+        return AdapterUnavailable(NAME, self.institution_id, type(cause).__name__)
+
+
+def alembic_config() -> Config:
+    """Return the configuration of this adapter's migrations."""
+    config = Config()
+    config.set_main_option(
+        "script_location", str(Path(__file__).parent / "migrations").replace("%", "%%")
+    )
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _current_revision(connection: Connection) -> str | None:
+    tables = connection.exec_driver_sql(
+        "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"
+    ).first()
+    if tables is None:
+        return None
+    row = connection.exec_driver_sql("SELECT version_num FROM alembic_version").first()
+    return None if row is None else str(row[0])
+
+
+def _make_engine(path: Path) -> Engine:
+    engine = create_engine(
+        f"sqlite:///{path}",
+        poolclass=QueuePool,
+        pool_size=_POOL_SIZE,
+        max_overflow=_OVERFLOW,
+        pool_reset_on_return=None,
+        hide_parameters=True,
+        connect_args={
+            "check_same_thread": False,
+            "isolation_level": None,
+            "cached_statements": 256,
+        },
+    )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None
+        for pragma in (
+            f"busy_timeout = {_BUSY_TIMEOUT_MS}",
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        if connection.get_execution_options().get("immediate"):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
