@@ -170,7 +170,7 @@ class HookSpecs:
 
     @hookspec
     def seed_demonstration(self, context: DemoContext) -> None:
-        """Fill the ILS of the demonstration with sample stock, if the adapter is this plugin's own."""
+        """Fill the demonstration's ILS with sample stock, if the adapter is this plugin's."""
 
 
 HOOKS: Mapping[str, Any] = {

@@ -204,7 +204,7 @@ def build_plugins(
     try:
         manager.check_pending()
     except pluggy.PluginValidationError as err:
-        raise _misfit(manager.get_canonical_name(err.plugin), err) from err
+        raise _misfit(manager.get_name(err.plugin) or "", err) from err
     _refuse_wrappers(manager)
     origins = {name: entry.dist for name, entry in entries.items() if entry.dist is not None}
     return Plugins(manager, origins)
@@ -240,6 +240,11 @@ def _refuse_wrappers(manager: pluggy.PluginManager) -> None:
 
 def _misfit(name: str, err: pluggy.PluginValidationError) -> ConfigurationError:
     return ConfigurationError(
-        f"Plugin {name} does not fit this version: {str(err).splitlines()[-1]}.",
+        f"Plugin {name} does not fit this version: {_first_words(err)}.",
         f"Its hooks must be among: {', '.join(sorted(HOOKS))}.",
     )
+
+
+def _first_words(err: pluggy.PluginValidationError) -> str:
+    """Return pluggy's complaint without the plugin's repr, which may hold anything."""
+    return str(err).splitlines()[-1].partition(" in plugin ")[0]
