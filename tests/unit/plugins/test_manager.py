@@ -260,7 +260,7 @@ def test_every_hook_has_its_test():
 
 def test_hook_that_does_not_exist_stops_the_start_with_the_plugins_name():
     with pytest.raises(ConfigurationError, match=r"Plugin x .*'register_ils_adaptors'") as caught:
-        build(x=plugin("register_ils_adaptors", list))
+        build(x=plugin("register_ils_adaptors", lambda: None))
     assert "register_ils_adapters" in caught.value.remedy
     assert "object at" not in str(caught.value)
 
