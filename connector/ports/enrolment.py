@@ -1,0 +1,316 @@
+"""Schools, batches, applications and consents, as the enrolment services need them.
+
+Nothing here stores; ``connector.storage`` does. Rules: decisions 19–21. No value here holds a
+name, a phone or an identity number; those cross ``connector.ports.store.PersonalData`` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from connector.domain.enrolment import (
+    ApplicationState,
+    ConsentScope,
+    Route,
+    RowProblem,
+    SchoolStage,
+)
+from connector.domain.ids import Identifier, InstitutionId, PatronId
+
+__all__ = [
+    "Application",
+    "Batch",
+    "Consent",
+    "EnrolmentStore",
+    "NewApplication",
+    "RowOutcome",
+    "School",
+]
+
+
+class RowOutcome(StrEnum):
+    """What became of a roster row; each row has exactly one."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    INVALID = "invalid"
+    NEEDS_GUARDIAN = "needs_guardian"
+    HELD = "held"
+
+
+@dataclass(frozen=True, slots=True)
+class School:
+    """A school or kindergarten whose pupils a library serves.
+
+    Attributes:
+        review_individual: the school reviews what families enter themselves (decision 19).
+    """
+
+    school_id: str
+    institution: InstitutionId
+    code: str
+    name: str
+    stage: SchoolStage | None = None
+    review_individual: bool = False
+    disabled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One import: its number, and how many rows had which outcome."""
+
+    batch_id: str
+    number: str
+    institution: InstitutionId
+    school_id: str
+    layout: str
+    rows: int
+    counts: Mapping[RowOutcome, int]
+    problems: Sequence[RowProblem]
+    source_digest: str
+    created_by: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewApplication:
+    """What an application is entered with."""
+
+    patron_id: PatronId
+    institution: InstitutionId
+    school_id: str
+    route: Route
+    batch_id: str | None = None
+    batch_row: int | None = None
+    class_name: str = ""
+    district: str = ""
+    card_proposal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """One pupil's application.
+
+    Attributes:
+        card: the number given to it when activation began; empty before.
+        error: short code of the last failed activation; empty when there was none.
+    """
+
+    application_id: str
+    patron_id: PatronId
+    institution: InstitutionId
+    school_id: str
+    batch_id: str | None
+    batch_row: int | None
+    state: ApplicationState
+    route: Route
+    class_name: str
+    district: str
+    card_proposal: str
+    card: str
+    attempts: int
+    error: str
+    entered_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """A guardian's latest answer for one scope.
+
+    Attributes:
+        evidence: where the signed form is kept; a reference, never a name.
+    """
+
+    patron_id: PatronId
+    scope: ConsentScope
+    text_version: str
+    given: bool
+    recorded_at: datetime
+    withdrawn_at: datetime | None = None
+    evidence: str = field(default="", repr=False)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the consent was given and not withdrawn."""
+        return self.given and self.withdrawn_at is None
+
+
+class EnrolmentStore(Protocol):
+    """Applications and what belongs to them. Every method is one transaction, written to the audit."""
+
+    def save_school(self, school: School) -> School:
+        """Add a school, or change the one with the same code; return it as stored."""
+        ...
+
+    def find_school(self, institution: InstitutionId, code: str) -> School | None:
+        """Return the school with a code."""
+        ...
+
+    def list_schools(self, institution: InstitutionId) -> tuple[School, ...]:
+        """Return the library's schools by code."""
+        ...
+
+    def open_batch(
+        self,
+        school: School,
+        *,
+        layout: str,
+        rows: int,
+        source_digest: str,
+        actor: str,
+        now: datetime,
+    ) -> Batch:
+        """Add an empty batch under the next number of its day."""
+        ...
+
+    def close_batch(
+        self,
+        batch_id: str,
+        *,
+        counts: Mapping[RowOutcome, int],
+        problems: Sequence[RowProblem],
+        now: datetime,
+    ) -> Batch:
+        """Write the outcome of the import."""
+        ...
+
+    def list_batches(
+        self, institution: InstitutionId, *, school_id: str | None = None
+    ) -> tuple[Batch, ...]:
+        """Return batches, newest first."""
+        ...
+
+    def find_batch(self, institution: InstitutionId, number: str) -> Batch | None:
+        """Return the batch with a number."""
+        ...
+
+    def count_states(self, batch_id: str) -> Mapping[ApplicationState, int]:
+        """Return how many of a batch's applications are in which state (A43)."""
+        ...
+
+    def add_application(self, new: NewApplication, *, actor: str, now: datetime) -> Application:
+        """Enter an application; ``StorageConflict`` when the person has an open one (A24)."""
+        ...
+
+    def fetch_application(self, application_id: str) -> Application | None:
+        """Return one application."""
+        ...
+
+    def find_application(self, patron_id: PatronId) -> Application | None:
+        """Return the person's open application, else the latest closed one, else None."""
+        ...
+
+    def list_applications(
+        self,
+        institution: InstitutionId,
+        *,
+        states: Collection[ApplicationState] = (),
+        school_id: str | None = None,
+        batch_id: str | None = None,
+    ) -> tuple[Application, ...]:
+        """Return applications in the order of entry; empty ``states`` = all."""
+        ...
+
+    def update_application(
+        self,
+        application_id: str,
+        *,
+        class_name: str,
+        district: str,
+        batch_id: str | None,
+        actor: str,
+        now: datetime,
+    ) -> None:
+        """Change what the roster says about an application that the library has not approved."""
+        ...
+
+    def move_application(
+        self,
+        application_id: str,
+        old: ApplicationState,
+        new: ApplicationState,
+        *,
+        actor: str,
+        now: datetime,
+        reason: str = "",
+    ) -> bool:
+        """Change the state if it is still ``old``; say whether it was."""
+        ...
+
+    def begin_activation(
+        self, application_id: str, *, card_prefix: str, first_serial: int, actor: str, now: datetime
+    ) -> tuple[Application, int | None]:
+        """``library_approved | activating`` → ``activating``, one attempt more.
+
+        Returns:
+            the application, and a card serial that no other application will ever get, or None
+            when it has a card number from an earlier attempt.
+        """
+        ...
+
+    def save_card(self, application_id: str, card: str) -> None:
+        """Record the card number given to the application."""
+        ...
+
+    def save_error(self, application_id: str, code: str, *, now: datetime) -> None:
+        """Record why an activation failed; the state stays, so that it can be tried again."""
+        ...
+
+    def record_consent(
+        self,
+        patron_id: PatronId,
+        institution: InstitutionId,
+        scope: ConsentScope,
+        *,
+        text_version: str,
+        given: bool,
+        evidence: str,
+        actor: str,
+        now: datetime,
+    ) -> None:
+        """Record a guardian's answer; the latest answer per scope counts."""
+        ...
+
+    def withdraw_consent(
+        self, patron_id: PatronId, scope: ConsentScope, *, actor: str, now: datetime
+    ) -> bool:
+        """End a consent that holds; say whether there was one."""
+        ...
+
+    def list_consents(self, patron_id: PatronId) -> tuple[Consent, ...]:
+        """Return the latest answer for each scope."""
+        ...
+
+    def record_undertaking(
+        self,
+        patron_id: PatronId,
+        institution: InstitutionId,
+        *,
+        text_version: str,
+        evidence: str,
+        actor: str,
+        now: datetime,
+    ) -> None:
+        """Record that the guardian undertook to keep the rules (A22)."""
+        ...
+
+    def remember_refusal(
+        self, identifiers: Sequence[Identifier], institution: InstitutionId, *, now: datetime
+    ) -> None:
+        """Keep a keyed digest of the numbers, and nothing else (decision 20)."""
+        ...
+
+    def forget_refusal(self, identifiers: Sequence[Identifier]) -> None:
+        """Drop the digests: the guardian changed his mind."""
+        ...
+
+    def is_refused(self, identifiers: Sequence[Identifier], institution: InstitutionId) -> bool:
+        """Say whether a guardian refused for a child with any of these numbers."""
+        ...
