@@ -35,7 +35,7 @@ class Checkin:
         try:
             item = self._returned_item(exchange, library, local)
         except StorageUnavailable:
-            _log.exception("store.unavailable", institution_id=library.code)
+            _log.exception("store.unavailable", institution=library.code)
             item = local
         except AdapterError as err:
             return CheckinAnswer(ok=False, item=local, reason=reason_of(err))
@@ -87,7 +87,7 @@ class Checkin:
                 item, exchange.place, returned_at=exchange.context.at
             )
         except StorageUnavailable:
-            _log.exception("store.unavailable", institution_id=library.code)
+            _log.exception("store.unavailable", institution=library.code)
             return
         for loan in returned.closed:
             self._desk.track("loan.returned", exchange, loan)

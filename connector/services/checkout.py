@@ -67,7 +67,7 @@ class Checkout:
                 return self._pass_checkout(exchange, library)
             return self._checkout_enrolled(exchange, library, standing)
         except StorageUnavailable:
-            _log.exception("store.unavailable", institution_id=library.code)
+            _log.exception("store.unavailable", institution=library.code)
             if library.store_failure is StoreFailure.OPEN:
                 return self._pass_checkout(exchange, library, ledger=False)
             return CirculationAnswer(ok=False, reason=Reason.STORE_UNAVAILABLE)
@@ -213,7 +213,7 @@ class Checkout:
         except Exception as err:  # noqa: BLE001 - whatever an adapter raises, the ILS may have lent the item
             _log.error(
                 "ils.failed_unexpectedly",
-                institution_id=lending.library.code,
+                institution=lending.library.code,
                 error=type(err).__name__,
             )
             return self._find_out(lending, self._desk.ledger.record_unknown(loan.loan_id))

@@ -5,7 +5,7 @@ Nothing here has rules of its own; they are in ``checkout``, ``checkin``, ``rene
 
 from __future__ import annotations
 
-from connector.domain.loan import Loan
+from connector.domain.ids import Barcode
 from connector.services.checkin import Checkin
 from connector.services.checkout import Checkout
 from connector.services.desk import CheckinAnswer, CirculationAnswer, CirculationDesk, Exchange
@@ -37,6 +37,6 @@ class CirculationService:
 
     def renew_all(
         self, exchange: Exchange
-    ) -> tuple[tuple[Loan, CirculationAnswer], ...] | CirculationAnswer:
+    ) -> tuple[tuple[Barcode, CirculationAnswer], ...] | CirculationAnswer:
         """Renew each loan of the patron by itself."""
         return self._renewal.renew_all(exchange)

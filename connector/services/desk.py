@@ -216,15 +216,15 @@ class CirculationDesk:
         )
         _log.info(
             "checkout.refused" if enforced else "checkout.would_refuse",
-            institution_id=lending.library.code,
-            terminal_id=lending.exchange.context.terminal or "",
+            institution=lending.library.code,
+            terminal=lending.exchange.context.terminal or "",
             reason=str(reason),
         )
 
     def track(self, name: str, exchange: Exchange, loan: Loan, *, mismatch: bool = False) -> None:
         """Tell the plugins what was committed."""
         if mismatch:
-            _log.warning("loan.due_date_differs", institution_id=loan.lender)
+            _log.warning("loan.due_date_differs", institution=loan.lender)
         self.events.track(
             Event(
                 name,
@@ -244,7 +244,7 @@ class CirculationDesk:
                 verb, exchange.place, patron_id=None, item=item, reason="passed_through"
             )
         except StorageUnavailable:
-            _log.exception("store.unavailable", institution_id=library.code)
+            _log.exception("store.unavailable", institution=library.code)
 
 
 def pin_to_check(exchange: Exchange) -> str | None:

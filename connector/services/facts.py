@@ -169,7 +169,7 @@ class FactReader:
             if known.shelving is not Shelving.UNKNOWN:
                 found = replace(found, shelving=known.shelving)
         if found.language is LanguageClass.UNKNOWN:
-            _log.info("item.language_assumed", institution_id=item.owner, source=found.source)
+            _log.info("item.language_assumed", institution=item.owner, kind=found.source)
         return ItemView(item, record, found, clc_class)
 
     def fetch_item_loan(self, loan: Loan) -> IlsLoan | None:

@@ -77,7 +77,6 @@ class PatronAnswer:
     at_limit: bool = False
     reason: Reason | None = None
     pin_valid: bool | None = None
-    scanned_kind: str = ""
 
 
 class PatronService:
@@ -98,20 +97,28 @@ class PatronService:
             if standing is None:
                 return self._passed(exchange, library)
             view = self._desk.facts.read_patron(
-                standing, exchange.scanned_patron, library, exchange.place,
-                pin=pin_to_check(exchange)
+                standing,
+                exchange.scanned_patron,
+                library,
+                exchange.place,
+                pin=pin_to_check(exchange),
             )
             return self._enrolled(exchange, library, view)
         except StorageUnavailable:
-            _log.exception("store.unavailable", institution_id=library.code)
+            _log.exception("store.unavailable", institution=library.code)
             return self._passed(exchange, library)
 
     def _passed(self, exchange: Exchange, library: Library) -> PatronAnswer:
         adapter = self._desk.adapters[library.code]
         facts = adapter.fetch_patron(IlsPatronId(exchange.scanned_patron), exchange.context.pin)
         lines = tuple(
-            LoanLine(loan.barcode, loan.title, loan.due, is_overdue(loan.due, exchange.place.at,
-            library.zone)) for loan in facts.loans
+            LoanLine(
+                loan.barcode,
+                loan.title,
+                loan.due,
+                is_overdue(loan.due, exchange.place.at, library.zone),
+            )
+            for loan in facts.loans
         )
         charged = facts.counts.charged if facts.counts.charged is not None else len(lines)
         return PatronAnswer(
@@ -132,8 +139,9 @@ class PatronService:
         at_limit = bool(policy and enforced and quota.total >= policy.max_items)
         flags = set(view.facts.flags)
         if enforced:
-            flags |= _policy_flags(view.standing, policy, bar, at_limit=at_limit,
-            overdue=quota.overdue)
+            flags |= _policy_flags(
+                view.standing, policy, bar, at_limit=at_limit, overdue=quota.overdue
+            )
         return PatronAnswer(
             facts=view.facts,
             enrolled=True,
@@ -146,10 +154,11 @@ class PatronService:
             at_limit=at_limit,
             reason=bar if enforced else None,
             pin_valid=view.facts.pin_valid,
-            scanned_kind=view.standing.scanned_kind,
         )
 
-    def _lines(self, view: PatronView, exchange: Exchange, library: Library) -> tuple[LoanLine, ...]:
+    def _lines(
+        self, view: PatronView, exchange: Exchange, library: Library
+    ) -> tuple[LoanLine, ...]:
         titles = {loan.barcode: loan.title for loan in view.facts.loans}
         return tuple(
             LoanLine(
@@ -179,12 +188,13 @@ class PatronService:
     def pay_fee(self, exchange: Exchange, payment: FeePayment) -> FeeResult | Reason:
         """Record a payment; allowed even to a barred card. An unknown outcome is not repeated."""
         return self._for_patron(
-            exchange, lambda adapter, patron: adapter.pay_fee(patron, payment, exchange.context),
-            even_barred=True
+            exchange,
+            lambda adapter, patron: adapter.pay_fee(patron, payment, exchange.context),
+            even_barred=True,
         )
 
     def block_card(self, exchange: Exchange) -> PatronAnswer | Reason:
-        """Block the card because the terminal keeps it (01), and return the patron as he is then.
+        """Block the card because the terminal keeps it (01); return the patron as he is then."""
         self._for_patron(
             exchange,
             lambda adapter, patron: adapter.block_patron(patron, BlockReason.CARD_RETAINED),
@@ -206,15 +216,18 @@ class PatronService:
         return self._desk.adapters[institution]
 
     def _for_patron(
-        self, exchange: Exchange, act: Callable[[IlsAdapter, IlsPatronId], _T], *, even_barred: bool
-            = False
+        self,
+        exchange: Exchange,
+        act: Callable[[IlsAdapter, IlsPatronId], _T],
+        *,
+        even_barred: bool = False,
     ) -> _T | Reason:
         library = self._desk.libraries[exchange.institution]
         adapter = self._desk.adapters[library.code]
         try:
             standing = self._desk.find_standing(exchange, library)
         except StorageUnavailable:
-            _log.exception("store.unavailable", institution_id=library.code)
+            _log.exception("store.unavailable", institution=library.code)
             return Reason.STORE_UNAVAILABLE
         patron = IlsPatronId(exchange.scanned_patron)
         if standing is not None:
@@ -235,8 +248,12 @@ class PatronService:
 
 
 def _policy_flags(
-    standing: PatronStanding, policy: LoanPolicy | None, bar: Reason | None, *, at_limit: bool,
-        overdue: int
+    standing: PatronStanding,
+    policy: LoanPolicy | None,
+    bar: Reason | None,
+    *,
+    at_limit: bool,
+    overdue: int,
 ) -> set[PatronFlag]:
     if bar is not None and bar not in {Reason.PIN_MISSING, Reason.PIN_WRONG}:
         return set(_DENIED)

@@ -8,10 +8,11 @@ claimed in the ledger before the ILS is asked, so that two kiosks cannot both ma
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from connector.domain.circulation import Reason, decide_renewal
-from connector.domain.ids import IlsPatronId, ItemId
+from connector.domain.ids import Barcode, IlsPatronId, ItemId
 from connector.domain.library import Library, Mode
 from connector.domain.loan import Loan, LoanState
 from connector.domain.policy import select_policy
@@ -73,24 +74,20 @@ class Renewal:
                 return CirculationAnswer(ok=False, reason=Reason.NOT_ON_LOAN)
             return self.renew_loan(exchange, library, view, row)
         except StorageUnavailable:
-            _log.exception("store.unavailable", institution_id=library.code)
+            _log.exception("store.unavailable", institution=library.code)
             return CirculationAnswer(ok=False, reason=Reason.STORE_UNAVAILABLE)
         except AdapterError as err:
             return CirculationAnswer(ok=False, reason=reason_of(err))
 
     def renew_all(
         self, exchange: Exchange
-    ) -> tuple[tuple[Loan, CirculationAnswer], ...] | CirculationAnswer:
-        """Renew each loan of the patron by itself; a refusal of the patron as a whole is one
-        answer.
-
-        Returns ``CirculationAnswer`` with ``passed_through`` for somebody whom we did not enrol.
-        """
+    ) -> tuple[tuple[Barcode, CirculationAnswer], ...] | CirculationAnswer:
+        """Renew each loan by itself; a refusal of the patron as a whole is one answer."""
         library = self._desk.libraries[exchange.institution]
         try:
             standing = self._desk.find_standing(exchange, library)
             if standing is None:
-                return CirculationAnswer(ok=True, passed_through=True)
+                return self._pass_renew_all(exchange, library)
             view = self._desk.facts.read_patron(
                 standing,
                 exchange.scanned_patron,
@@ -102,12 +99,31 @@ class Renewal:
             if bar is not None:
                 return CirculationAnswer(ok=False, reason=bar)
             loans = [loan for loan in view.loans if loan.state is LoanState.OPEN]
-            return tuple((loan, self.renew_loan(exchange, library, view, loan)) for loan in loans)
+            return tuple(
+                (loan.item.barcode, self.renew_loan(exchange, library, view, loan))
+                for loan in loans
+            )
         except StorageUnavailable:
-            _log.exception("store.unavailable", institution_id=library.code)
+            _log.exception("store.unavailable", institution=library.code)
             return CirculationAnswer(ok=False, reason=Reason.STORE_UNAVAILABLE)
         except AdapterError as err:
             return CirculationAnswer(ok=False, reason=reason_of(err))
+
+    def _pass_renew_all(
+        self, exchange: Exchange, library: Library
+    ) -> tuple[tuple[Barcode, CirculationAnswer], ...] | CirculationAnswer:
+        adapter = self._desk.adapters[library.code]
+        patron = IlsPatronId(exchange.scanned_patron)
+        facts = adapter.fetch_patron(patron, exchange.context.pin)
+        if not facts.valid:
+            return CirculationAnswer(ok=False, reason=Reason.UNKNOWN_PATRON, message=facts.message)
+        return tuple(
+            (
+                loan.barcode,
+                self._pass_renewal(replace(exchange, scanned_item=loan.barcode), library),
+            )
+            for loan in facts.loans
+        )
 
     def _loan_to_renew(self, exchange: Exchange, library: Library, view: PatronView) -> Loan | None:
         wanted = self._desk.facts.resolve_item(exchange.scanned_item, library)
@@ -175,7 +191,7 @@ class Renewal:
         except Exception as err:  # noqa: BLE001 - whatever an adapter raises, the ILS may have renewed the loan
             _log.error(
                 "ils.failed_unexpectedly",
-                institution_id=lending.library.code,
+                institution=lending.library.code,
                 error=type(err).__name__,
             )
             return self._find_out_renewal(lending, row)

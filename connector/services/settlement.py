@@ -92,7 +92,7 @@ class Settlement:
                 report += self._settle(adapter, loan)
             except AdapterError as err:
                 self._ledger.forget_absent(code)
-                _log.warning("settlement.ils_away", institution_id=code, error=type(err).__name__)
+                _log.warning("settlement.ils_away", institution=code, error=type(err).__name__)
                 return report + SettlementReport(unreachable=1)
         return report
 

@@ -50,7 +50,6 @@ class Permission(StrEnum):
     ENABLE_PATRON = "enable_patron"
     ITEM_STATUS = "item_status"
     OFFLINE_UPLOAD = "offline_upload"
-    PAY_FEES = "pay_fees"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,208 @@
+"""The gateway: each SIP2 request to its handler, logins to terminals, and SC status.
+
+Nothing here parses bytes, decides or stores. Rules: every request gets an answer of its own pair,
+whatever fails; 98 tells what the ILS behind us can do (BX) and whether it answers.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Mapping
+
+from connector.domain.circulation import Reason
+from connector.domain.ids import InstitutionId, TerminalId
+from connector.domain.library import Library
+from connector.errors import AdapterError, ConnectorError
+from connector.log import get_logger
+from connector.ports.clock import Clock
+from connector.ports.ils import Capability
+from connector.services.circulation import CirculationService
+from connector.services.patrons import PatronService
+from connector.sip2.codec import Message, format_date
+from connector.sip2.dispatch import Exchange
+from connector.sip2.handlers.circulation import (
+    answer_checkin,
+    answer_checkout,
+    answer_renew,
+    answer_renew_all,
+)
+from connector.sip2.handlers.common import Answering, flag
+from connector.sip2.handlers.items import answer_item_information, answer_item_status
+from connector.sip2.handlers.patrons import (
+    answer_block,
+    answer_enable,
+    answer_end_session,
+    answer_fee_paid,
+    answer_hold,
+    answer_patron,
+)
+from connector.sip2.screen import ScreenTexts
+from connector.sip2.spec import BX_ORDER
+from connector.sip2.terminal import Permission, Terminal
+
+__all__ = ["Gateway"]
+
+_log = get_logger(__name__)
+
+_NEEDED: Mapping[str, Capability | None] = {
+    "23": Capability.FETCH_PATRON,
+    "11": Capability.CHECKOUT,
+    "09": Capability.CHECKIN,
+    "01": Capability.BLOCK_PATRON,
+    "99": None,
+    "97": None,
+    "93": None,
+    "63": Capability.FETCH_PATRON,
+    "35": None,
+    "37": Capability.PAY_FEE,
+    "17": Capability.FETCH_ITEM,
+    "19": Capability.UPDATE_ITEM_STATUS,
+    "25": Capability.UNBLOCK_PATRON,
+    "15": Capability.PLACE_HOLD,
+    "29": Capability.RENEW,
+    "65": Capability.RENEW,
+}
+"""What the ILS must be able to do for each request; None = we do it ourselves."""
+
+_PERMISSIONS: Mapping[str, Permission] = {
+    "01": Permission.BLOCK_PATRON,
+    "19": Permission.ITEM_STATUS,
+    "25": Permission.ENABLE_PATRON,
+}
+
+
+class Gateway:
+    """Answers the requests of all terminals; called from many threads.
+
+    Args:
+        answer_within_s: what 98 promises as time-out period.
+        ils_timeout_s: how long an ILS may take at most; below ``answer_within_s``.
+    """
+
+    def __init__(
+        self,
+        *,
+        libraries: Mapping[InstitutionId, Library],
+        terminals: Mapping[TerminalId, Terminal],
+        circulation: CirculationService,
+        patrons: PatronService,
+        texts: ScreenTexts,
+        now: Clock,
+        answer_within_s: float,
+        ils_timeout_s: float,
+    ) -> None:
+        self._libraries = libraries
+        self._terminals = terminals
+        self._circulation = circulation
+        self._patrons = patrons
+        self._facts = circulation.desk.facts
+        self._texts = texts
+        self._now = now
+        self._answer_within_s = answer_within_s
+        self._ils_timeout_s = ils_timeout_s
+        self._handlers: dict[str, Callable[[Answering], Message]] = {
+            "11": lambda turn: answer_checkout(turn, circulation),
+            "09": lambda turn: answer_checkin(turn, circulation),
+            "29": lambda turn: answer_renew(turn, circulation),
+            "65": lambda turn: answer_renew_all(turn, circulation),
+            "23": answer_patron,
+            "63": answer_patron,
+            "01": answer_block,
+            "25": answer_enable,
+            "15": answer_hold,
+            "37": answer_fee_paid,
+            "35": answer_end_session,
+            "17": lambda turn: answer_item_information(turn, self._facts),
+            "19": lambda turn: answer_item_status(turn, self._facts),
+            "99": self._answer_status,
+        }
+
+    def log_in(self, login: str, password: str, location: str, peer: str) -> Terminal | None:
+        """Return the terminal of a login, or None; the location (CP) is the terminal's configured
+        one.
+        """
+        del location, peer
+        terminal = self._terminals.get(TerminalId(login))
+        if terminal is None:
+            return None
+        if terminal.password is None:
+            return terminal
+        right = hmac.compare_digest(terminal.password.encode(), password.encode())
+        return terminal if right else None
+
+    def handle(self, request: Message, exchange: Exchange) -> Message | None:
+        """Return the answer of the right pair; None for a request that no handler knows."""
+        handler = self._handlers.get(request.code)
+        if handler is None:
+            return None
+        turn = self._answering(request, exchange)
+        try:
+            return handler(turn)
+        except ConnectorError as err:
+            _log.error(
+                "sip2.handler_failed",
+                request=request.code,
+                terminal=exchange.terminal.terminal_id,
+                error=type(err).__name__,
+            )
+            return turn.refuse(Reason.ILS_UNAVAILABLE)
+
+    def refuse_late(self, request: Message, exchange: Exchange) -> Message | None:
+        """Return the refusal at the deadline; a later outcome is not told as a yes."""
+        if request.code not in self._handlers:
+            return None
+        turn = self._answering(request, exchange)
+        if request.code == "99":
+            return self._status(turn, online=False)
+        unknown = request.code in {"11", "09", "29", "65", "37"}
+        return turn.refuse(Reason.OUTCOME_UNKNOWN if unknown else Reason.ILS_UNAVAILABLE)
+
+    def _answering(self, request: Message, exchange: Exchange) -> Answering:
+        return Answering(
+            request=request,
+            turn=exchange,
+            library=self._libraries[exchange.terminal.institution],
+            texts=self._texts,
+            patrons=self._patrons,
+            now=self._now(),
+            ils_timeout_s=self._ils_timeout_s,
+        )
+
+    def _answer_status(self, turn: Answering) -> Message:
+        try:
+            self._facts.adapters[turn.library.code].ping()
+        except AdapterError:
+            return self._status(turn, online=False)
+        return self._status(turn, online=True)
+
+    def _status(self, turn: Answering, *, online: bool) -> Message:
+        supported = self._supported(turn)
+        fixed = {
+            "online": flag(online),
+            "checkin_ok": flag("09" in supported),
+            "checkout_ok": flag("11" in supported),
+            "acs_renewal_policy": flag("29" in supported),
+            "status_update_ok": flag("19" in supported),
+            "offline_ok": flag(turn.permits(Permission.OFFLINE_UPLOAD)),
+            "timeout_period": f"{min(999, max(1, round(self._answer_within_s * 10))):03d}",
+            "retries_allowed": "003",
+            "date_time_sync": format_date(turn.now, turn.library.zone),
+            "protocol_version": "2.00",
+        }
+        fields = [
+            ("AO", turn.institution),
+            ("AM", turn.library.name),
+            ("BX", "".join(flag(code in supported) for code in BX_ORDER)),
+        ]
+        if turn.terminal.location:
+            fields.append(("AN", turn.terminal.location))
+        return Message("98", fixed, fields)
+
+    def _supported(self, turn: Answering) -> frozenset[str]:
+        capabilities = self._facts.adapters[turn.library.code].capabilities
+        return frozenset(
+            code
+            for code, needed in _NEEDED.items()
+            if (needed is None or needed in capabilities)
+            and (code not in _PERMISSIONS or turn.permits(_PERMISSIONS[code]))
+        )

@@ -1,0 +1,156 @@
+"""What every handler of the gateway shares: one request under way, and the way from a message to an
+exchange.
+
+Nothing here answers. Rules: decisions 14, 16, 17 — ``no block = Y`` counts only where the terminal
+may upload off-line transactions; a terminal's own date counts only then, or in a book drop, and
+only within bounds.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from connector.domain.circulation import Reason
+from connector.domain.identity import mask_name, mask_number, normalise_scanned
+from connector.domain.library import Library
+from connector.ports.ils import ExchangeContext
+from connector.ports.ledger import Place
+from connector.services.desk import Exchange
+from connector.services.patrons import PatronService
+from connector.sip2.codec import Message, format_date, parse_date
+from connector.sip2.dispatch import Exchange as Turn
+from connector.sip2.replies import build_refusal
+from connector.sip2.screen import ScreenTexts, language_of
+from connector.sip2.terminal import Permission, Terminal, TerminalKind
+
+__all__ = ["Answering", "flag"]
+
+_OLDEST_UPLOAD = timedelta(days=7)
+_CLOCK_SLACK = timedelta(minutes=5)
+_LEAST_TIMEOUT_S = 0.2
+
+
+def flag(value: bool | None) -> str:  # noqa: FBT001 - a wire flag is a flag
+    """Return Y, N or U."""
+    return "U" if value is None else "Y" if value else "N"
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """One request under way: what a handler needs to answer it."""
+
+    request: Message
+    turn: Turn
+    library: Library
+    texts: ScreenTexts
+    patrons: PatronService
+    now: datetime
+    ils_timeout_s: float
+
+    @property
+    def terminal(self) -> Terminal:
+        """The machine that asks."""
+        return self.turn.terminal
+
+    @property
+    def language(self) -> str:
+        """Language of the request, else of the terminal."""
+        code = self.request.fixed.get("language") or self.turn.language
+        return language_of(code, self.terminal.language)
+
+    @property
+    def institution(self) -> str:
+        """AO: echo what was sent, else our code."""
+        return self.request.get("AO") or self.library.code
+
+    def stamp(self) -> str:
+        """Return the transaction date of an answer."""
+        return format_date(self.now, self.library.zone)
+
+    def say(self, key: str, *, limit: int | None = None, due: datetime | None = None) -> str:
+        """Return a screen message in the right language."""
+        return self.texts.render(key, self.language, limit=limit, due=due, zone=self.library.zone)
+
+    def refuse(self, reason: Reason, *, message: str = "", limit: int | None = None) -> Message:
+        """Return the refusal of the right pair; the ILS's own words win over our template."""
+        refused = build_refusal(
+            self.request,
+            institution=self.institution,
+            screen_message=message or self.say(reason, limit=limit),
+            now=self.now,
+            zone=self.library.zone,
+        )
+        if self.terminal.mask_id:
+            refused.fields = [
+                (tag, self.show_patron() if tag == "AA" else value) for tag, value in refused.fields
+            ]
+        return refused
+
+    def permits(self, permission: Permission) -> bool:
+        """Say whether the terminal may do this."""
+        return permission in self.terminal.permissions
+
+    def show_name(self, name: str) -> str:
+        """Return AE as this terminal may show it."""
+        return mask_name(name) if self.terminal.mask_name else name
+
+    def show_patron(self) -> str:
+        """Return AA as this terminal may echo it: an identity number is masked with ``mask_id``."""
+        scanned = self.request.get("AA")
+        if not self.terminal.mask_id:
+            return scanned
+        kinds = {identifier.kind for identifier in normalise_scanned(scanned)}
+        return mask_number(scanned) if kinds & {"id_card", "student_no"} else scanned
+
+    def to_exchange(self) -> Exchange:
+        """Return the request as the services know it."""
+        at = self._moment()
+        no_block = self._is_upload()
+        timeout_s = max(
+            _LEAST_TIMEOUT_S, min(self.ils_timeout_s, self.turn.deadline - time.monotonic() - 0.5)
+        )
+        terminal = self.terminal
+        return Exchange(
+            institution=self.library.code,
+            place=Place(
+                institution=self.library.code,
+                at=at,
+                local_date=self.library.today(at),
+                branch=terminal.branch,
+                terminal=terminal.terminal_id,
+                kind=terminal.kind.value,
+            ),
+            context=ExchangeContext(
+                at=at,
+                branch=terminal.branch,
+                terminal=terminal.terminal_id,
+                pin=self.request.get("AD") or None,
+                fee_acknowledged=self.request.get("BO") == "Y",
+                no_block=no_block,
+                timeout_s=timeout_s,
+            ),
+            scanned_item=self.request.get("AB"),
+            scanned_patron=self.request.get("AA"),
+            slot=self.turn.slot,
+            pin_rule=terminal.pin.value,
+            may_renew=self.request.fixed.get("sc_renewal_policy") == "Y",
+        )
+
+    def _is_upload(self) -> bool:
+        return self.request.fixed.get("no_block") == "Y" and self.permits(Permission.OFFLINE_UPLOAD)
+
+    def _moment(self) -> datetime:
+        """Return when it happened: now, or the terminal's date where that counts."""
+        stamp = ""
+        if self._is_upload():
+            stamp = self.request.fixed.get("return_date") or self.request.fixed.get(
+                "transaction_date", ""
+            )
+        elif self.terminal.kind is TerminalKind.BOOKDROP:
+            stamp = self.request.fixed.get("return_date", "")
+        claimed = parse_date(stamp, self.library.zone) if stamp.strip() else None
+        if claimed is None or not self.now - _OLDEST_UPLOAD <= claimed <= self.now + _CLOCK_SLACK:
+            return self.now
+        return min(claimed, self.now)
