@@ -1,0 +1,214 @@
+"""The connector's own database: how it is opened, how transactions begin, and what its errors mean.
+
+Nothing here knows a table. Rules (decision 8) —
+
+- SQLite: ``isolation_level=None``, so that the driver begins nothing by itself; a writer says
+  ``BEGIN IMMEDIATE``, so that what it reads before it writes is still true when it writes; WAL,
+  ``synchronous=FULL``, foreign keys on, and deleted bytes are overwritten (``secure_delete``),
+  because deleting a key must delete it;
+- PostgreSQL: psycopg 3, READ COMMITTED, rows that must not change are locked by the caller;
+- ``fetch`` is the hot path: one raw statement, no transaction, positional ``?`` on both databases;
+- readers have connections of their own, on which nothing ever begins;
+- a database's own exception never leaves this module: it becomes ``StorageConflict`` (retry once)
+  or ``StorageUnavailable``; its text is kept only where it cannot quote a value.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, NoReturn
+
+import psycopg
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from connector.errors import ConfigurationError, StorageConflict, StorageUnavailable
+
+__all__ = ["Database", "parse_moment"]
+
+_BUSY_TIMEOUT_S = 10.0
+_RETRY_STATES = frozenset({"40001", "40P01", "55P03"})
+"""PostgreSQL: serialization_failure, deadlock_detected, lock_not_available."""
+_RETRY_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+
+Row = Sequence[Any]
+
+
+def parse_moment(value: str | datetime | None) -> datetime | None:
+    """Return a moment that ``fetch`` read, as aware UTC: text from SQLite, ``datetime`` from
+    PostgreSQL.
+    """
+    if value is None or isinstance(value, datetime):
+        return value
+    return datetime.fromisoformat(value)
+
+
+@lru_cache(maxsize=256)
+def _psycopg_style(sql: str) -> str:
+    return sql.replace("?", "%s")
+
+
+class Database:
+    """One database, shared by all threads of a process.
+
+    Args:
+        url: ``sqlite:///path`` or ``postgresql://…``; the driver is chosen here.
+        pool_size: connections kept open for writers, and as many for readers.
+
+    Raises:
+        ConfigurationError: the URL cannot be read or names another database.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        parsed = _parse_url(url)
+        self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        arguments: dict[str, Any] = {
+            "pool_size": pool_size,
+            "max_overflow": pool_size,
+            "hide_parameters": True,
+        }
+        if self.is_sqlite:
+            arguments["connect_args"] = {
+                "isolation_level": None,
+                "timeout": _BUSY_TIMEOUT_S,
+                "check_same_thread": False,
+            }
+            arguments["poolclass"] = QueuePool
+            self._writer = create_engine(parsed, **arguments)
+            self._reader = create_engine(parsed, **arguments)
+            event.listen(self._writer, "connect", _prepare_sqlite)
+            event.listen(self._writer, "begin", _begin_immediate)
+            event.listen(self._reader, "connect", _prepare_sqlite)
+        else:
+            arguments["connect_args"] = {"options": "-c timezone=UTC", "connect_timeout": 5}
+            self._writer = create_engine(parsed, pool_pre_ping=True, **arguments)
+            self._reader = create_engine(
+                parsed, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, **arguments
+            )
+
+    @property
+    def engine(self) -> Engine:
+        """The SQLAlchemy engine, for migrations."""
+        return self._writer
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Open a write transaction: committed at the end, rolled back on any exception.
+
+        Raises:
+            StorageConflict: another transaction was in the way, or a constraint holds; retry once.
+            StorageUnavailable: the database cannot be reached.
+        """
+        with _mapped_errors(), self._writer.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Open a connection for reading; each statement sees what is committed when it begins."""
+        with _mapped_errors(), self._reader.connect() as connection:
+            yield connection
+
+    def fetch(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
+        """Return all rows of one raw statement; the fast way, for what every kiosk exchange asks.
+
+        Args:
+            sql: with ``?`` for each parameter, and no other question or per cent mark.
+        """
+        try:
+            connection = self._reader.raw_connection()
+            try:
+                cursor = connection.cursor()
+                try:
+                    cursor.execute(sql if self.is_sqlite else _psycopg_style(sql), parameters)
+                    return list(cursor.fetchall())
+                finally:
+                    cursor.close()
+            except (sqlite3.OperationalError, psycopg.OperationalError):
+                connection.invalidate()
+                raise
+            finally:
+                connection.close()
+        except (DBAPIError, sqlite3.Error, psycopg.Error, PoolTimeoutError) as err:
+            _raise_mapped(err)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._writer.dispose()
+        self._reader.dispose()
+
+
+@contextmanager
+def _mapped_errors() -> Iterator[None]:
+    try:
+        yield
+    except (DBAPIError, PoolTimeoutError) as err:
+        _raise_mapped(err)
+
+
+def _parse_url(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+        backend = parsed.get_backend_name()
+    except (ArgumentError, NoSuchModuleError) as err:
+        raise ConfigurationError(
+            "The database URL cannot be read.",
+            "Write store.url as sqlite:///onecard.db or postgresql://host/name.",
+        ) from err
+    if backend == "postgresql":
+        return parsed.set(drivername="postgresql+psycopg")
+    if backend == "sqlite" and parsed.database not in {None, "", ":memory:"}:
+        return parsed.set(drivername="sqlite+pysqlite")
+    raise ConfigurationError(
+        f"The database {backend} is not supported, or it has no file.",
+        "Write store.url as sqlite:///onecard.db or postgresql://host/name.",
+    )
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "secure_delete=ON",
+        f"busy_timeout={int(_BUSY_TIMEOUT_S * 1000)}",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _raise_mapped(err: Exception) -> NoReturn:
+    origin = err.orig if isinstance(err, DBAPIError) else err
+    cause = RuntimeError(_safe_text(origin))
+    if isinstance(origin, (sqlite3.IntegrityError, psycopg.IntegrityError)):
+        raise StorageConflict("constraint") from cause
+    if (
+        isinstance(origin, sqlite3.Error)
+        and (getattr(origin, "sqlite_errorcode", 0) & 0xFF) in _RETRY_CODES
+    ):
+        raise StorageConflict("busy") from cause
+    if isinstance(origin, psycopg.Error) and origin.sqlstate in _RETRY_STATES:
+        raise StorageConflict(origin.sqlstate) from cause
+    raise StorageUnavailable(type(origin).__name__) from cause
+
+
+def _safe_text(origin: BaseException | None) -> str:
+    """Return what may be told of a database's exception: SQLite names columns only; PostgreSQL
+    quotes bad data.
+    """
+    name = type(origin).__name__
+    if isinstance(origin, sqlite3.Error):
+        return f"{name}: {origin}"
+    if isinstance(origin, psycopg.Error) and not isinstance(origin, psycopg.DataError):
+        return f"{name}: {origin.diag.message_primary or origin.sqlstate or ''}"
+    return name

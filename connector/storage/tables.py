@@ -1,0 +1,529 @@
+"""The tables of the connector's own database, for SQLite and PostgreSQL alike.
+
+Nothing here opens a database or runs a statement. Rules —
+
+- every row carries its institution: the column ``institution`` (of a loan: the lender, of a person: the home library),
+  or ``owner`` where the row is about an item;
+- the configuration is the authority on institutions, the table is its copy for reports, so no row refers to it;
+- personal fields (``Encrypted``) hold ``connector.storage.crypto`` values; the person's key lies in ``person_key``
+  alone, so that a backup can keep it apart (decision 22);
+- identifiers are keyed digests (decision 5). ``ils_patron`` is the library's own card number: it stays in clear, as
+  the key between the ledger and the ILS, and goes when the person is erased;
+- a column is added here and in a migration together; dropping one takes two releases.
+
+Rules: decisions 1–9, 13, 19–24.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.types import TypeEngine
+
+from connector.domain.loan import UNCLOSED
+
+__all__ = [
+    "Encrypted",
+    "UtcDateTime",
+    "application",
+    "audit",
+    "batch",
+    "circulation_fact",
+    "consent",
+    "event",
+    "identifier",
+    "ils_account",
+    "institution",
+    "item_facts",
+    "item_position",
+    "loan",
+    "metadata",
+    "outbox",
+    "patron_quota",
+    "person",
+    "person_key",
+    "refusal",
+    "school",
+    "undertaking",
+    "violation",
+]
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware moment: ``timestamptz`` on PostgreSQL, fixed-width ISO 8601 text in UTC on SQLite, which sorts right."""
+
+    impl = String
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[datetime] | TypeEngine[str]:
+        """Return the column type of the database."""
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(String(32))
+        return dialect.type_descriptor(DateTime(timezone=True))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | str | None:
+        """Return the moment as the database keeps it; a naive one is a bug of the caller."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            message = "a stored moment must be aware"
+            raise ValueError(message)
+        value = value.astimezone(UTC)
+        return value.isoformat(timespec="microseconds") if dialect.name == "sqlite" else value
+
+    def process_result_value(
+        self, value: datetime | str | None, dialect: Dialect
+    ) -> datetime | None:
+        """Return the moment as aware UTC."""
+        del dialect
+        if value is None:
+            return None
+        return (datetime.fromisoformat(value) if isinstance(value, str) else value).astimezone(UTC)
+
+
+class Encrypted(TypeDecorator[bytes]):
+    """Ciphertext of one personal field: what ``crypto.PersonCipher`` made, for exactly this table, column and row."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_Serial = BigInteger().with_variant(Integer, "sqlite")
+_Uuid = String(36)
+_Code = String(64)
+_Word = String(32)
+
+_unclosed = text(
+    "state IN ({})".format(", ".join(f"'{state.value}'" for state in sorted(UNCLOSED)))
+)
+
+institution = Table(
+    "institution",
+    metadata,
+    Column("institution", _Code, primary_key=True),
+    Column("isil", _Code, nullable=False, server_default=""),
+    Column("name", Text, nullable=False),
+    Column("timezone", _Code, nullable=False),
+    Column("language", _Word, nullable=False, server_default="zh"),
+    Column("mode", _Word, nullable=False, server_default="enforce"),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+
+# --- people ---------------------------------------------------------------------------------------------------------
+
+person = Table(
+    "person",
+    metadata,
+    Column("person_id", _Uuid, primary_key=True),
+    Column("institution", _Code, nullable=False),
+    Column("category", _Code, nullable=False),
+    Column("stage", _Word, nullable=False, server_default=""),
+    Column("state", _Word, nullable=False),
+    Column("expires", Date),
+    Column("name", Encrypted),
+    Column("id_number", Encrypted),
+    Column("phone", Encrypted),
+    Column("guardian_name", Encrypted),
+    Column("guardian_phone", Encrypted),
+    Column("birth_date", Encrypted),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("erased_at", UtcDateTime),
+)
+
+person_key = Table(
+    "person_key",
+    metadata,
+    Column("person_id", ForeignKey("person.person_id", ondelete="CASCADE"), primary_key=True),
+    Column("institution", _Code, nullable=False),
+    Column("key_id", _Word, nullable=False),
+    Column("wrapped", LargeBinary, nullable=False),
+)
+
+ils_account = Table(
+    "ils_account",
+    metadata,
+    Column("person_id", ForeignKey("person.person_id", ondelete="CASCADE"), primary_key=True),
+    Column("institution", _Code, primary_key=True),
+    Column("ils_patron", _Code, nullable=False),
+    Column("kind", _Word, nullable=False, server_default="home"),
+    Column("expires", Date),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Index(None, "institution", "ils_patron"),
+)
+
+identifier = Table(
+    "identifier",
+    metadata,
+    Column("identifier_id", _Serial, primary_key=True, autoincrement=True),
+    Column(
+        "person_id", ForeignKey("person.person_id", ondelete="CASCADE"), nullable=False, index=True
+    ),
+    Column("institution", _Code, nullable=False),
+    Column("kind", _Word, nullable=False),
+    Column("key_id", _Word, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("retired_at", UtcDateTime),
+    UniqueConstraint("digest", "kind", "key_id"),
+)
+
+violation = Table(
+    "violation",
+    metadata,
+    Column("violation_id", _Uuid, primary_key=True),
+    Column("person_id", ForeignKey("person.person_id", ondelete="CASCADE"), nullable=False),
+    Column("institution", _Code, nullable=False),
+    Column("kind", _Code, nullable=False),
+    Column("set_by", _Code, nullable=False),
+    Column("set_at", UtcDateTime, nullable=False),
+    Column("lifted_by", _Code),
+    Column("lifted_at", UtcDateTime),
+    Index(
+        "ix_violation_open",
+        "person_id",
+        sqlite_where=text("lifted_at IS NULL"),
+        postgresql_where=text("lifted_at IS NULL"),
+    ),
+)
+
+# --- loans and items ------------------------------------------------------------------------------------------------
+
+loan = Table(
+    "loan",
+    metadata,
+    Column("loan_id", _Uuid, primary_key=True),
+    Column("person_id", ForeignKey("person.person_id"), nullable=False),
+    Column("owner", _Code, nullable=False),
+    Column("barcode", String(128), nullable=False),
+    Column("institution", _Code, nullable=False),
+    Column("ils_patron", _Code, nullable=False),
+    Column("state", _Word, nullable=False),
+    Column("language", _Word, nullable=False),
+    Column("clc_class", _Word, nullable=False, server_default=""),
+    Column("branch", _Code),
+    Column("terminal", _Code),
+    Column("terminal_kind", _Word, nullable=False, server_default=""),
+    Column("origin", _Word, nullable=False),
+    Column("asked_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("opened_at", UtcDateTime),
+    Column("due", UtcDateTime),
+    Column("due_mismatch", Boolean, nullable=False, server_default=text("false")),
+    Column("renewals", Integer, nullable=False, server_default="0"),
+    Column("renewed_at", UtcDateTime),
+    Column("over_limit", Boolean, nullable=False, server_default=text("false")),
+    Column("policy_version", _Code, nullable=False, server_default=""),
+    Column("first_absent_at", UtcDateTime),
+    Column("lease_until", UtcDateTime),
+    Column("counted_at", UtcDateTime),
+    Column("closed_at", UtcDateTime),
+    Column("test", Boolean, nullable=False, server_default=text("false")),
+    Index(
+        "uq_loan_unclosed_item",
+        "owner",
+        "barcode",
+        unique=True,
+        sqlite_where=_unclosed,
+        postgresql_where=_unclosed,
+    ),
+    Index(
+        "ix_loan_unclosed_person", "person_id", sqlite_where=_unclosed, postgresql_where=_unclosed
+    ),
+    Index(
+        "ix_loan_unclosed_barcode", "barcode", sqlite_where=_unclosed, postgresql_where=_unclosed
+    ),
+    Index(None, "person_id", "owner", "barcode"),
+    Index(
+        "ix_loan_pending",
+        "institution",
+        "state",
+        sqlite_where=text("state IN ('asked', 'unknown')"),
+        postgresql_where=text("state IN ('asked', 'unknown')"),
+    ),
+)
+"""``counted_at``: when the loan was written into the statistics; None = not yet, and then never twice."""
+
+patron_quota = Table(
+    "patron_quota",
+    metadata,
+    Column("person_id", ForeignKey("person.person_id", ondelete="CASCADE"), primary_key=True),
+    Column("institution", _Code, nullable=False),
+    Column("asked_at", UtcDateTime, nullable=False),
+)
+"""A row to lock per person: on PostgreSQL whoever counts his loans holds it (decision 8)."""
+
+item_position = Table(
+    "item_position",
+    metadata,
+    Column("owner", _Code, primary_key=True),
+    Column("barcode", String(128), primary_key=True),
+    Column("position", _Word, nullable=False),
+    Column("holder", _Code, nullable=False),
+    Column("branch", _Code),
+    Column("loan_id", _Uuid),
+    Column("since", UtcDateTime, nullable=False),
+)
+
+item_facts = Table(
+    "item_facts",
+    metadata,
+    Column("owner", _Code, primary_key=True),
+    Column("barcode", String(128), primary_key=True),
+    Column("language", _Word, nullable=False),
+    Column("shelving", _Word, nullable=False),
+    Column("clc_class", _Word, nullable=False, server_default=""),
+    Column("source", _Word, nullable=False),
+    Column("as_of", UtcDateTime, nullable=False),
+)
+
+# --- what happened --------------------------------------------------------------------------------------------------
+
+event = Table(
+    "event",
+    metadata,
+    Column("event_id", _Serial, primary_key=True, autoincrement=True),
+    Column("institution", _Code, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("local_date", Date, nullable=False),
+    Column("verb", _Word, nullable=False),
+    Column("person_id", _Uuid),
+    Column("owner", _Code),
+    Column("barcode", String(128)),
+    Column("loan_id", _Uuid),
+    Column("branch", _Code),
+    Column("terminal", _Code),
+    Column("terminal_kind", _Word, nullable=False, server_default=""),
+    Column("reason", _Code, nullable=False, server_default=""),
+    Column("policy_version", _Code, nullable=False, server_default=""),
+    Column("ils_verdict", _Code, nullable=False, server_default=""),
+    Column("test", Boolean, nullable=False, server_default=text("false")),
+    Index(None, "institution", "verb", "at"),
+    Index(None, "person_id"),
+    Index(None, "loan_id"),
+)
+
+circulation_fact = Table(
+    "circulation_fact",
+    metadata,
+    Column("fact_id", _Serial, primary_key=True, autoincrement=True),
+    Column("institution", _Code, nullable=False),
+    Column("local_date", Date, nullable=False),
+    Column("verb", _Word, nullable=False),
+    Column("owner", _Code, nullable=False),
+    Column("lender", _Code),
+    Column("returner", _Code),
+    Column("branch", _Code),
+    Column("stage", _Word, nullable=False, server_default=""),
+    Column("language", _Word, nullable=False),
+    Column("clc_class", _Word, nullable=False, server_default=""),
+    Column("terminal_kind", _Word, nullable=False, server_default=""),
+    Column("origin", _Word, nullable=False),
+    Column("pseudonym", String(32), nullable=False, server_default=""),
+    Column("test", Boolean, nullable=False, server_default=text("false")),
+    Index(None, "institution", "local_date", "verb"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("seq", _Serial, primary_key=True, autoincrement=True),
+    Column("message_id", _Uuid, nullable=False, unique=True),
+    Column("institution", _Code, nullable=False),
+    Column("destination", _Code, nullable=False),
+    Column("topic", _Code, nullable=False),
+    Column("dedupe", String(160), nullable=False, unique=True),
+    Column("payload", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("available_at", UtcDateTime, nullable=False),
+    Column("lease_until", UtcDateTime),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("error", _Code, nullable=False, server_default=""),
+    Column("sent_at", UtcDateTime),
+    Column("parked_at", UtcDateTime),
+    Index(
+        "ix_outbox_waiting",
+        "destination",
+        "seq",
+        sqlite_where=text("sent_at IS NULL AND parked_at IS NULL"),
+        postgresql_where=text("sent_at IS NULL AND parked_at IS NULL"),
+    ),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("chain_id", _Uuid, primary_key=True),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("institution", _Code, nullable=False, server_default=""),
+    Column("at", UtcDateTime, nullable=False),
+    Column("action", _Code, nullable=False),
+    Column("actor", _Code, nullable=False),
+    Column("subject", _Code, nullable=False, server_default=""),
+    Column("detail", Text, nullable=False, server_default="{}"),
+    Column("key_id", _Word, nullable=False),
+    Column("mac", LargeBinary, nullable=False),
+    Index(None, "subject"),
+    Index(None, "at"),
+)
+
+# --- enrolment ------------------------------------------------------------------------------------------------------
+
+school = Table(
+    "school",
+    metadata,
+    Column("school_id", _Uuid, primary_key=True),
+    Column("institution", _Code, nullable=False),
+    Column("code", _Code, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("stage", _Word, nullable=False, server_default=""),
+    Column("entry_mode", _Word, nullable=False, server_default="both"),
+    Column("review_individual", Boolean, nullable=False, server_default=text("false")),
+    Column("disabled", Boolean, nullable=False, server_default=text("false")),
+    Column("created_at", UtcDateTime, nullable=False),
+    UniqueConstraint("institution", "code"),
+)
+
+batch = Table(
+    "batch",
+    metadata,
+    Column("batch_id", _Uuid, primary_key=True),
+    Column("institution", _Code, nullable=False),
+    Column("number", _Code, nullable=False),
+    Column("school_id", ForeignKey("school.school_id"), nullable=False),
+    Column("layout", _Word, nullable=False, server_default=""),
+    Column("source_digest", _Code, nullable=False, server_default=""),
+    Column("state", _Word, nullable=False),
+    Column("rows", Integer, nullable=False, server_default="0"),
+    Column("created", Integer, nullable=False, server_default="0"),
+    Column("updated", Integer, nullable=False, server_default="0"),
+    Column("unchanged", Integer, nullable=False, server_default="0"),
+    Column("duplicate", Integer, nullable=False, server_default="0"),
+    Column("conflict", Integer, nullable=False, server_default="0"),
+    Column("invalid", Integer, nullable=False, server_default="0"),
+    Column("needs_guardian", Integer, nullable=False, server_default="0"),
+    Column("held", Integer, nullable=False, server_default="0"),
+    Column("problems", Text, nullable=False, server_default="[]"),
+    Column("created_by", _Code, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    UniqueConstraint("institution", "number"),
+)
+"""``problems``: JSON list of row, column and code; never a value from the sheet."""
+
+_application_open = text("state NOT IN ('refused', 'withdrawn')")
+
+application = Table(
+    "application",
+    metadata,
+    Column("application_id", _Uuid, primary_key=True),
+    Column("institution", _Code, nullable=False),
+    Column(
+        "person_id", ForeignKey("person.person_id", ondelete="CASCADE"), nullable=False, index=True
+    ),
+    Column("school_id", ForeignKey("school.school_id"), index=True),
+    Column("batch_id", ForeignKey("batch.batch_id"), index=True),
+    Column("batch_row", Integer),
+    Column("state", _Word, nullable=False),
+    Column("route", _Word, nullable=False),
+    Column("willing", _Word, nullable=False, server_default="no_answer"),
+    Column("grade", _Code, nullable=False, server_default=""),
+    Column("class_text", _Code, nullable=False, server_default=""),
+    Column("district", _Code, nullable=False, server_default=""),
+    Column("card_proposal", _Code, nullable=False, server_default=""),
+    Column("row_digest", LargeBinary),
+    Column("entered_by", _Code, nullable=False),
+    Column("entered_at", UtcDateTime, nullable=False),
+    Column("school_reviewed_by", _Code),
+    Column("school_reviewed_at", UtcDateTime),
+    Column("library_approved_by", _Code),
+    Column("library_approved_at", UtcDateTime),
+    Column("activating_at", UtcDateTime),
+    Column("activated_at", UtcDateTime),
+    Column("closed_by", _Code),
+    Column("closed_at", UtcDateTime),
+    Column("reason", _Code, nullable=False, server_default=""),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("next_attempt_at", UtcDateTime),
+    Column("lease_until", UtcDateTime),
+    Column("error", _Code, nullable=False, server_default=""),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Index(
+        "uq_application_open_person",
+        "person_id",
+        unique=True,
+        sqlite_where=_application_open,
+        postgresql_where=_application_open,
+    ),
+    Index(None, "institution", "state"),
+)
+"""``row_digest``: keyed digest of the imported row, to tell an unchanged row from a changed one."""
+
+consent = Table(
+    "consent",
+    metadata,
+    Column("consent_id", _Uuid, primary_key=True),
+    Column("institution", _Code, nullable=False),
+    Column("person_id", ForeignKey("person.person_id", ondelete="CASCADE"), nullable=False),
+    Column("scope", _Word, nullable=False),
+    Column("text_version", _Code, nullable=False),
+    Column("given_at", UtcDateTime),
+    Column("refused_at", UtcDateTime),
+    Column("withdrawn_at", UtcDateTime),
+    Column("evidence", String(256), nullable=False, server_default=""),
+    Column("recorded_by", _Code, nullable=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+    Index(None, "person_id", "scope", "recorded_at"),
+)
+"""A new answer is a new row; the latest ``recorded_at`` per scope counts, ``withdrawn_at`` is set on the row it ends."""
+
+undertaking = Table(
+    "undertaking",
+    metadata,
+    Column("undertaking_id", _Uuid, primary_key=True),
+    Column("institution", _Code, nullable=False),
+    Column(
+        "person_id", ForeignKey("person.person_id", ondelete="CASCADE"), nullable=False, index=True
+    ),
+    Column("text_version", _Code, nullable=False),
+    Column("given_at", UtcDateTime, nullable=False),
+    Column("evidence", String(256), nullable=False, server_default=""),
+    Column("recorded_by", _Code, nullable=False),
+)
+
+refusal = Table(
+    "refusal",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("key_id", _Word, primary_key=True),
+    Column("institution", _Code, nullable=False),
+    Column("scope", _Word, nullable=False, server_default="card"),
+    Column("refused_at", UtcDateTime, nullable=False),
+)
+"""All that remains of a refusal: a keyed digest of the identity number (decision 20)."""
