@@ -58,8 +58,8 @@ MANDATORY: Mapping[Layout, frozenset[str]] = {
 
 _ALIASES: Mapping[str, str] = {
     "id_number": """
-        身份证号 身份证号码 身份证 居民身份证号 居民身份证号码 公民身份号码 学生身份证号 证件号码 证件号
-        身份证件号 社会保障号码 idnumber idno idcard idcardnumber identitynumber nationalid
+        身份证号 身份证号码 身份证 居民身份证号 居民身份证号码 公民身份号码 学生身份证号 证件号码
+        证件号 身份证件号 社会保障号码 idnumber idno idcard idcardnumber identitynumber nationalid
         """,
     "name": "姓名 学生姓名 学生 读者姓名 幼儿姓名 name studentname fullname pupilname",
     "phone": """

@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from connector.domain.card import CardRange
 from connector.domain.enrolment import (
     ApplicationState,
     ConsentScope,
@@ -143,7 +144,7 @@ class Consent:
 
 
 class EnrolmentStore(Protocol):
-    """Applications and what belongs to them. Every method is one transaction, written to the audit."""
+    """Applications and what belongs to them; every method is one transaction, audited."""
 
     def save_school(self, school: School) -> School:
         """Add a school, or change the one with the same code; return it as stored."""
@@ -245,18 +246,16 @@ class EnrolmentStore(Protocol):
         ...
 
     def begin_activation(
-        self, application_id: str, *, card_prefix: str, first_serial: int, actor: str, now: datetime
-    ) -> tuple[Application, int | None]:
-        """``library_approved | activating`` → ``activating``, one attempt more.
+        self, application_id: str, *, cards: CardRange, actor: str, now: datetime
+    ) -> Application | None:
+        """Move ``library_approved | activating`` to ``activating``, one attempt more.
 
-        Returns:
-            the application, and a card serial that no other application will ever get, or None
-            when it has a card number from an earlier attempt.
+        The first attempt gives it a card number that no other application ever gets; later ones
+        keep it. None when the application is in another state.
+
+        Raises:
+            ConfigurationError: the range is used up.
         """
-        ...
-
-    def save_card(self, application_id: str, card: str) -> None:
-        """Record the card number given to the application."""
         ...
 
     def save_error(self, application_id: str, code: str, *, now: datetime) -> None:
@@ -301,10 +300,20 @@ class EnrolmentStore(Protocol):
         """Record that the guardian undertook to keep the rules (A22)."""
         ...
 
-    def remember_refusal(
-        self, identifiers: Sequence[Identifier], institution: InstitutionId, *, now: datetime
+    def erase_applicant(
+        self,
+        patron_id: PatronId,
+        *,
+        refused: Sequence[Identifier] = (),
+        actor: str,
+        now: datetime,
     ) -> None:
-        """Keep a keyed digest of the numbers, and nothing else (decision 20)."""
+        """Remove a person whose card was never opened, with all that belongs to him.
+
+        Args:
+            refused: numbers of which a keyed digest stays, so that September does not ask again
+                (decision 20).
+        """
         ...
 
     def forget_refusal(self, identifiers: Sequence[Identifier]) -> None:
