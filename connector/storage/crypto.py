@@ -172,12 +172,15 @@ class Keyring:
         """Return the digest by one key; each kind has a key of its own."""
         return _mac(self._sub_key(key_id, f"identifier/{identifier.kind}"), identifier.value)
 
-    def refusal_digests(self, id_number: str) -> tuple[tuple[str, bytes], ...]:
-        """Return (key id, digest) of a refused person's number by every key, the active one
-        first.
+    def refusal_digests(self, identifier: Identifier) -> tuple[tuple[str, bytes], ...]:
+        """Return (key id, digest) of a refused person's number by every key, the active one first.
+
+        It cannot be matched with the digest by which an enrolled person is found.
         """
+        purpose = f"refusal/{identifier.kind}"
         return tuple(
-            (key_id, _mac(self._sub_key(key_id, "refusal"), id_number)) for key_id in self.key_ids
+            (key_id, _mac(self._sub_key(key_id, purpose), identifier.value))
+            for key_id in self.key_ids
         )
 
     def row_digest(self, row: str) -> bytes:

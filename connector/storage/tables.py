@@ -2,13 +2,14 @@
 
 Nothing here opens a database or runs a statement. Rules —
 
-- every row carries its institution: the column ``institution`` (of a loan: the lender, of a person: the home library),
-  or ``owner`` where the row is about an item;
-- the configuration is the authority on institutions, the table is its copy for reports, so no row refers to it;
-- personal fields (``Encrypted``) hold ``connector.storage.crypto`` values; the person's key lies in ``person_key``
-  alone, so that a backup can keep it apart (decision 22);
-- identifiers are keyed digests (decision 5). ``ils_patron`` is the library's own card number: it stays in clear, as
-  the key between the ledger and the ILS, and goes when the person is erased;
+- every row carries its institution: the column ``institution`` (of a loan: the lender, of a person:
+  the home library), or ``owner`` where the row is about an item;
+- the configuration is the authority on institutions, the table is its copy for reports, so no row
+  refers to it;
+- personal fields (``Encrypted``) hold ``connector.storage.crypto`` values; the person's key lies in
+  ``person_key`` alone, so that a backup can keep it apart (decision 22);
+- identifiers are keyed digests (decision 5). ``ils_patron`` is the library's own card number: it
+  stays in clear, as the key between the ledger and the ILS, and goes when the person is erased;
 - a column is added here and in a migration together; dropping one takes two releases.
 
 Rules: decisions 1–9, 13, 19–24.
@@ -69,7 +70,7 @@ __all__ = [
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware moment: ``timestamptz`` on PostgreSQL, fixed-width ISO 8601 text in UTC on SQLite, which sorts right."""
+    """An aware moment: ``timestamptz`` on PostgreSQL, on SQLite ISO 8601 text in UTC."""
 
     impl = String
     cache_ok = True
@@ -101,7 +102,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Encrypted(TypeDecorator[bytes]):
-    """Ciphertext of one personal field: what ``crypto.PersonCipher`` made, for exactly this table, column and row."""
+    """A personal field as ``crypto.PersonCipher`` sealed it, for this table, column and row."""
 
     impl = LargeBinary
     cache_ok = True
@@ -137,7 +138,7 @@ institution = Table(
     Column("updated_at", UtcDateTime, nullable=False),
 )
 
-# --- people ---------------------------------------------------------------------------------------------------------
+# --- people ---------------------------------------------------------------------------------------
 
 person = Table(
     "person",
@@ -214,7 +215,7 @@ violation = Table(
     ),
 )
 
-# --- loans and items ------------------------------------------------------------------------------------------------
+# --- loans and items ------------------------------------------------------------------------------
 
 loan = Table(
     "loan",
@@ -269,7 +270,7 @@ loan = Table(
         postgresql_where=text("state IN ('asked', 'unknown')"),
     ),
 )
-"""``counted_at``: when the loan was written into the statistics; None = not yet, and then never twice."""
+"""``counted_at``: when the loan was written into the statistics, once; None = not yet."""
 
 patron_quota = Table(
     "patron_quota",
@@ -304,7 +305,7 @@ item_facts = Table(
     Column("as_of", UtcDateTime, nullable=False),
 )
 
-# --- what happened --------------------------------------------------------------------------------------------------
+# --- what happened --------------------------------------------------------------------------------
 
 event = Table(
     "event",
@@ -394,7 +395,7 @@ audit = Table(
     Index(None, "at"),
 )
 
-# --- enrolment ------------------------------------------------------------------------------------------------------
+# --- enrolment ------------------------------------------------------------------------------------
 
 school = Table(
     "school",
@@ -457,6 +458,7 @@ application = Table(
     Column("class_text", _Code, nullable=False, server_default=""),
     Column("district", _Code, nullable=False, server_default=""),
     Column("card_proposal", _Code, nullable=False, server_default=""),
+    Column("card", _Code),
     Column("row_digest", LargeBinary),
     Column("entered_by", _Code, nullable=False),
     Column("entered_at", UtcDateTime, nullable=False),
@@ -482,8 +484,12 @@ application = Table(
         postgresql_where=_application_open,
     ),
     Index(None, "institution", "state"),
+    UniqueConstraint("institution", "card"),
 )
-"""``row_digest``: keyed digest of the imported row, to tell an unchanged row from a changed one."""
+"""``card``: the number given at the first activation, kept for good; None before.
+
+``row_digest``: keyed digest of the imported row, to tell an unchanged row from a changed one.
+"""
 
 consent = Table(
     "consent",
@@ -501,7 +507,7 @@ consent = Table(
     Column("recorded_at", UtcDateTime, nullable=False),
     Index(None, "person_id", "scope", "recorded_at"),
 )
-"""A new answer is a new row; the latest ``recorded_at`` per scope counts, ``withdrawn_at`` is set on the row it ends."""
+"""A new answer is a new row; the latest per scope counts; ``withdrawn_at`` is set on its row."""
 
 undertaking = Table(
     "undertaking",

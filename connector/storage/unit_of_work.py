@@ -1,11 +1,11 @@
-"""One write transaction, with the journal rows that belong to what it writes: event, fact, outbox, audit.
+"""One write transaction, with its journal rows: event, fact, outbox, audit.
 
 Nothing here knows a rule of loans or of enrolment; the repositories do. Rules —
 
 - whatever is written through one ``UnitOfWork`` is committed together or not at all (decision 7);
-- ``begin`` takes the write lock first (SQLite), so what is read through it stays true until the commit;
-- the audit chain is held until the commit; a transaction that fails leaves its chain for good, so no link is ever
-  built on an entry that was not committed (decision 23).
+- ``begin`` takes the write lock first (SQLite): what is read through it is true until the commit;
+- the audit chain is held until the commit; a transaction that fails leaves its chain for good, so
+  no link is ever built on an entry that was not committed (decision 23).
 """
 
 from __future__ import annotations
@@ -52,7 +52,11 @@ class EventRow:
 
 @dataclass(frozen=True, slots=True)
 class FactRow:
-    """A row of ``circulation_fact`` (decision 24); ``person_id`` is replaced by a pseudonym, None = not one of ours."""
+    """A row of ``circulation_fact`` (decision 24).
+
+    Attributes:
+        person_id: stored as a pseudonym; None = not one of ours.
+    """
 
     institution: str
     local_date: date
