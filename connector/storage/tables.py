@@ -48,6 +48,7 @@ __all__ = [
     "application",
     "audit",
     "batch",
+    "card_counter",
     "circulation_fact",
     "consent",
     "event",
@@ -490,6 +491,15 @@ application = Table(
 
 ``row_digest``: keyed digest of the imported row, to tell an unchanged row from a changed one.
 """
+
+card_counter = Table(
+    "card_counter",
+    metadata,
+    Column("institution", _Code, primary_key=True),
+    Column("prefix", _Word, primary_key=True),
+    Column("last_serial", BigInteger, nullable=False),
+)
+"""The last serial given out per card range: erasing a person never frees his number."""
 
 consent = Table(
     "consent",
