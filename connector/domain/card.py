@@ -36,8 +36,8 @@ class CardRange:
     def __post_init__(self) -> None:
         if not _PREFIX.fullmatch(self.prefix):
             raise ValueError("a card prefix has up to 12 capital letters and digits")
-        if not 1 <= self.first <= self.last or len(str(self.last)) > self.digits:
-            raise ValueError("a card range needs 1 <= first <= last, and digits enough for last")
+        if not 0 <= self.first <= self.last or len(str(self.last)) > self.digits:
+            raise ValueError("a card range needs 0 <= first <= last, and digits enough for last")
 
     def number_of(self, serial: int) -> str:
         """Return the card number of a serial; ``ValueError`` outside the range."""

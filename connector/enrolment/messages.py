@@ -58,6 +58,10 @@ MESSAGES: Mapping[str, tuple[str, str]] = {
         "家长此前已拒绝，不再询问",
         "a guardian refused before and is not asked again",
     ),
+    "withdrawn_before": (
+        "家长此前已撤回，须由图书馆重新受理",
+        "a guardian withdrew before; the library has to take it up again",
+    ),
     "change_after_approval": (
         "已获图书馆批准，修改须另行申请",
         "approved already; a change needs a request to the library",

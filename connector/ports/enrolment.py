@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Literal, Protocol
 
 from connector.domain.card import CardRange
 from connector.domain.enrolment import (
@@ -51,6 +51,7 @@ class School:
     """A school or kindergarten whose pupils a library serves.
 
     Attributes:
+        entry_mode: whether the school enters pupils from a roster, families do, or both (A06).
         review_individual: the school reviews what families enter themselves (decision 19).
     """
 
@@ -59,6 +60,7 @@ class School:
     code: str
     name: str
     stage: SchoolStage | None = None
+    entry_mode: Literal["batch", "individual", "both"] = "both"
     review_individual: bool = False
     disabled: bool = False
 
@@ -225,7 +227,6 @@ class EnrolmentStore(Protocol):
         *,
         class_name: str,
         district: str,
-        batch_id: str | None,
         actor: str,
         now: datetime,
     ) -> None:

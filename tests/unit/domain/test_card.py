@@ -34,7 +34,7 @@ def test_other_texts_are_no_number_of_the_range(text):
         {"prefix": "fd"},
         {"prefix": "A-"},
         {"prefix": "A" * 13},
-        {"first": 0},
+        {"first": -1},
         {"first": 9, "last": 8},
         {"last": 10**6},
     ],
