@@ -1,6 +1,6 @@
 """Brief ISO 2709 records for tests, made and read without a MARC library.
 
-Nothing here is meant for real records; ``connector.marc`` is. Rules: UTF-8; the title in 245 or 200.
+Nothing here is meant for real records; ``connector.marc`` is. Rules: UTF-8; title in 245 or 200.
 """
 
 from __future__ import annotations
