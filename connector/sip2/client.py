@@ -1,0 +1,225 @@
+"""A blocking SIP2 client: for the channel to an ILS that speaks SIP2, the command line and tests.
+
+Nothing here retries a request on its own account: it is sent again only when the other side said
+that it did not understand it (96), which means that it did nothing. Rules for callers:
+
+- the constructor raises ``OSError``: nothing was sent;
+- ``exchange`` raises ``TimeoutError`` or ``RemoteProtocolError``: the request may have been carried
+  out, ask before doing it again; only the code ``not_understood`` says that nothing was done;
+- after such an error the connection is closed and useless, for a late answer could be taken for the
+  next one;
+- one client is one connection and one caller at a time.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import time
+from collections import deque
+from types import TracebackType
+from typing import Self
+
+from connector.errors import LocalProtocolError, RemoteProtocolError
+from connector.sip2.codec import Checksum, Frame, Message, decode, encode
+from connector.sip2.framing import FrameBuffer
+from connector.sip2.replies import answer_code
+from connector.sip2.terminal import ChecksumPolicy, WireProfile
+
+__all__ = ["Sip2Client"]
+
+_MAX_RESENDS = 3
+_RECEIVE_BYTES = 64 * 1024
+
+
+class Sip2Client:
+    """One connection to a SIP2 server.
+
+    Args:
+        profile: how the server speaks; ``error_detection = "never"`` sends no AY and AZ.
+        timeout_s: for connecting (with the TLS handshake), and for each exchange as a whole.
+        tls: a context; its host name check is against ``server_hostname``, or ``host``.
+
+    Raises:
+        OSError: (``TimeoutError``, ``ssl.SSLError`` included) no connection.
+
+    Example::
+
+        with Sip2Client("127.0.0.1", 6001) as client:
+            if client.login("kiosk1", "secret"):
+                status = client.exchange(Message("99", {"status_code": "0"}, []))
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        profile: WireProfile | None = None,
+        timeout_s: float = 10.0,
+        tls: ssl.SSLContext | None = None,
+        server_hostname: str | None = None,
+    ) -> None:
+        self.profile = profile or WireProfile()
+        self._timeout_s = timeout_s
+        self._buffer = FrameBuffer()
+        self._frames: deque[bytes] = deque()
+        self._sequence = 9
+        self._closed = False
+        sock = socket.create_connection((host, port), timeout=timeout_s)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            self._socket = (
+                sock
+                if tls is None
+                else tls.wrap_socket(sock, server_hostname=server_hostname or host)
+            )
+        except BaseException:
+            sock.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing has gone wrong yet and the other side has not closed; looks without waiting."""
+        if self._closed:
+            return False
+        if isinstance(self._socket, ssl.SSLSocket):
+            return True  # a record of the handshake may be waiting to be read
+        readable, _, _ = select.select([self._socket], [], [], 0)
+        if not readable:
+            return True
+        try:
+            return bool(self._socket.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Close; may be called again."""
+        self._closed = True
+        self._socket.close()
+
+    def login(self, user: str, password: str, location: str = "") -> bool:
+        """Send 93 and return whether the server said yes."""
+        fields = [("CN", user), ("CO", password)]
+        if location:
+            fields.append(("CP", location))
+        request = Message("93", {"uid_algorithm": "0", "pwd_algorithm": "0"}, fields)
+        return self.exchange(request).fixed.get("ok") == "1"
+
+    def exchange(self, message: Message) -> Message:
+        """Send the request and return its answer.
+
+        Returns:
+            the answer of the pair, or a 98: a server may answer anything with its status when that
+            changes.
+
+        Raises:
+            RemoteProtocolError: ``not_understood`` (nothing was done), ``bad_checksum``,
+                ``wrong_pair``,
+                ``unreadable``, ``closed``.
+            TimeoutError: no answer in time.
+            LocalProtocolError: this connection had been closed before; nothing was sent.
+        """
+        frame = self.exchange_frame(message)
+        if frame.message is None:
+            raise self._fail("unreadable")
+        expected = answer_code(message.code)
+        if expected is not None and frame.code not in {expected, "98"}:
+            raise self._fail("wrong_pair")
+        return frame.message
+
+    def exchange_frame(self, message: Message) -> Frame:
+        """Like ``exchange``, but return the answer with its checksum verdict and whatever was odd about it."""
+        sequence = self._next_sequence()
+        data = encode(
+            message,
+            self.profile,
+            sequence=sequence,
+            error_detection=sequence is not None,
+        )
+        return self._exchange(data, sequence)
+
+    def exchange_raw(self, raw: bytes) -> bytes:
+        """Send the bytes, closed by the terminator if they lack one, and return the next frame without its own."""
+        if not raw.endswith((b"\r", b"\n")):
+            raw += self.profile.terminator.encode("ascii")
+        return self._transact(raw, time.monotonic() + self._timeout_s)
+
+    def _exchange(self, data: bytes, sequence: str | None) -> Frame:
+        until = time.monotonic() + self._timeout_s
+        to_send = data
+        for _ in range(_MAX_RESENDS + 1):
+            frame = decode(self._transact(to_send, until), self.profile)
+            while (
+                sequence is not None
+                and frame.code != "96"
+                and frame.sequence is not None
+                and frame.sequence != sequence
+            ):  # the answer to an earlier message (SIP2 2.00: "discard")
+                frame = decode(self._receive(until), self.profile)
+            if frame.code == "96":
+                to_send = data
+            elif frame.checksum is Checksum.BAD and self.profile.checksum is ChecksumPolicy.STRICT:
+                to_send = encode(
+                    Message("97", {}, []), self.profile, error_detection=sequence is not None
+                )
+            else:
+                return frame
+        raise self._fail("not_understood" if frame.code == "96" else "bad_checksum")
+
+    def _next_sequence(self) -> str | None:
+        if self.profile.error_detection == "never":
+            return None
+        self._sequence = (self._sequence + 1) % 10
+        return str(self._sequence)
+
+    def _transact(self, data: bytes, until: float) -> bytes:
+        if self._closed:
+            raise LocalProtocolError("connection_closed")
+        try:
+            self._set_timeout(until)
+            self._socket.sendall(data)
+        except TimeoutError:
+            self.close()
+            raise
+        except OSError as err:
+            raise self._fail("closed") from err
+        return self._receive(until)
+
+    def _receive(self, until: float) -> bytes:
+        while not self._frames:
+            try:
+                self._set_timeout(until)
+                data = self._socket.recv(_RECEIVE_BYTES)
+            except TimeoutError:
+                self.close()
+                raise
+            except OSError as err:
+                raise self._fail("closed") from err
+            if not data:
+                raise self._fail("closed")
+            self._frames.extend(self._buffer.feed(data))
+        return self._frames.popleft()
+
+    def _set_timeout(self, until: float) -> None:
+        left_s = until - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError
+        self._socket.settimeout(left_s)
+
+    def _fail(self, code: str) -> RemoteProtocolError:
+        self.close()
+        return RemoteProtocolError(code)

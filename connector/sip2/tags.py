@@ -1,0 +1,68 @@
+"""What each two-letter tag is called, and whether its value may be shown to someone who watches.
+
+Pure data and one function; for people who read frames (the command line), not for the codec. Rules:
+a value is shown only when its tag is listed in ``OPEN_TAGS``, so that a vendor's unknown tag is
+masked; passwords and PINs, names, addresses, identity numbers, patron identifiers and free text are
+not listed.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from connector.sip2.codec import Message
+
+__all__ = ["MASK", "OPEN_TAGS", "TAG_NAMES", "describe_fields"]
+
+MASK: Final = "***"
+
+TAG_NAMES: Final = {
+    "AA": "patron identifier", "AB": "item identifier", "AC": "terminal password", "AD": "patron password",
+    "AE": "personal name", "AF": "screen message", "AG": "print line", "AH": "due date", "AJ": "title identifier",
+    "AL": "blocked card message", "AM": "library name", "AN": "terminal location", "AO": "institution id",
+    "AP": "current location", "AQ": "permanent location", "AS": "hold items", "AT": "overdue items",
+    "AU": "charged items", "AV": "fine items", "AY": "sequence number", "AZ": "checksum", "BD": "home address",
+    "BE": "e-mail address", "BF": "home phone number", "BG": "owner", "BH": "currency type", "BI": "cancel",
+    "BK": "transaction id", "BL": "valid patron", "BM": "renewed items", "BN": "unrenewed items",
+    "BO": "fee acknowledged", "BP": "start item", "BQ": "end item", "BR": "queue position", "BS": "pickup location",
+    "BT": "fee type", "BU": "recall items", "BV": "fee amount", "BW": "expiration date", "BX": "supported messages",
+    "BY": "hold type", "BZ": "hold items limit", "CA": "overdue items limit", "CB": "charged items limit",
+    "CC": "fee limit", "CD": "unavailable hold items", "CF": "hold queue length", "CG": "fee identifier",
+    "CH": "item properties", "CI": "security inhibit", "CJ": "recall date", "CK": "media type", "CL": "sort bin",
+    "CM": "hold pickup date", "CN": "login user id", "CO": "login password", "CP": "location code",
+    "CQ": "valid patron password", "CR": "collection code", "CS": "call number", "CT": "destination location",
+    "CV": "alert type", "CY": "hold patron id", "DA": "hold patron name", "KD": "new password", "OK": "operation ok",
+    "OX": "card numbers", "PA": "patron expiry date", "PB": "patron birth date", "PC": "patron class",
+    "XD": "start or end date", "XH": "birth date", "XK": "operation", "XM": "sex", "XN": "ethnicity",
+    "XO": "identity number", "XT": "patron type",
+}  # fmt: skip
+"""Names as the standard, the 3M extensions and the kiosk drivers use them."""
+
+OPEN_TAGS: Final = frozenset(
+    {
+        "AB", "AH", "AJ", "AM", "AN", "AO", "AP", "AQ", "BG", "BH", "BI", "BK", "BL", "BM", "BN", "BO", "BP", "BQ", "BR",
+        "BS", "BT", "BV", "BW", "BX", "BY", "BZ", "CA", "CB", "CC", "CF", "CG", "CH", "CI", "CJ", "CK", "CL", "CM", "CP",
+        "CQ", "CR", "CS", "CT", "CV", "OK", "XK",
+    }
+)  # fmt: skip
+"""Tags whose values say nothing about a person."""
+
+
+def describe_fields(
+    message: Message, *, show: bool = False, also_open: frozenset[str] = frozenset()
+) -> list[tuple[str, str, str]]:
+    """Return (tag, name, value) in the order of the frame, with the closed values masked.
+
+    Args:
+        show: mask nothing.
+        also_open: shown beside ``OPEN_TAGS``; screen messages, say, to someone who sent the
+            request.
+    """
+    return [
+        (
+            tag,
+            TAG_NAMES.get(tag, ""),
+            value if show or not value or tag in OPEN_TAGS or tag in also_open else MASK,
+        )
+        for tag, value in message.fields
+    ]
