@@ -1,0 +1,134 @@
+"""The documents are true: hooks with their exact arguments, commands, links, dependencies, templates."""
+
+import configparser
+import inspect
+import re
+import tomllib
+from collections import Counter
+from pathlib import Path
+
+import click
+import pytest
+from pydantic import BaseModel
+
+from connector.cli.main import COMMANDS
+from connector.domain.circulation import Decision, Reason
+from connector.plugins import hookspecs
+from connector.plugins.hookspecs import HOOKS, hookimpl
+from connector.plugins.manager import build_plugins
+from connector.ports.decisions import DecisionRequest
+from connector.ports.ils import AdapterSpec, Capability
+from connector.ports.store import Identifier
+from connector.settings import parse_settings
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("adapters/*/README.md")])
+HOOKS_PAGE = (ROOT / "docs/reference/hooks.md").read_text("utf-8")
+
+
+def signature(name):
+    found = inspect.signature(HOOKS[name])
+    arguments = ", ".join(str(p) for key, p in found.parameters.items() if key != "self")
+    return f"{name}({arguments}) -> {found.return_annotation}".replace("'", "")
+
+
+@pytest.mark.parametrize("hook", sorted(HOOKS))
+def test_hook_is_documented_with_its_exact_arguments(hook):
+    section = HOOKS_PAGE.partition(f"### `{hook}`\n")[2].partition("\n### ")[0]
+    assert f"```text\n{signature(hook)}\n```" in section
+
+
+def test_no_hook_is_documented_that_does_not_exist():
+    assert set(re.findall(r"^### `(\w+)`", HOOKS_PAGE, re.MULTILINE)) == set(HOOKS)
+
+
+def python_blocks(page):
+    return re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+
+
+def test_every_documented_plugin_example_is_accepted_by_the_manager():
+    class MySettings(BaseModel):
+        pass
+
+    given = {
+        "hookimpl": hookimpl, "click": click, "Decision": Decision, "Reason": Reason,
+        "DecisionRequest": DecisionRequest, "Identifier": Identifier, "AdapterSpec": AdapterSpec,
+        "CAPABILITIES": frozenset({Capability.CHECKOUT}), "MySettings": MySettings, "build": None,
+        "HealthCheck": hookspecs.HealthCheck, "HealthResult": hookspecs.HealthResult,
+        "COUNTS": Counter(), "RUNNING": [], "STOCK": [],
+    }  # fmt: skip
+    blocks = [
+        block
+        for name in ("docs/reference/hooks.md", "docs/how-to/write-a-plugin.md")
+        for block in python_blocks(ROOT / name)
+    ]
+    assert len(blocks) == len(HOOKS) + 1
+    for block in blocks:
+        scope = dict(given)
+        exec(compile(block, "example", "exec"), scope)  # our own documents
+        plugin = type("Example", (), {k: staticmethod(v) for k, v in scope.items() if k in HOOKS})
+        (info,) = build_plugins(extra={"x": plugin}, disabled=["local"]).describe()
+        assert len(info.hooks) == 1
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_between_pages_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text("utf-8")):
+        if not target.startswith(("http://", "https://")):
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_settings_in_the_documents_are_read(page, tmp_path):
+    for block in re.findall(r"```toml\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
+        raw = tomllib.loads(block)
+        text = (
+            block
+            if {"library", "libraries"} & set(raw)
+            else f'{block}\n[library]\ncode = "A"\nname = "A"\n'
+        )
+        for name in re.findall(r'_file = "([^"]+)"', text):
+            (tmp_path / name).write_text("secret")
+        assert parse_settings(text, base_dir=tmp_path, environ={}).libraries
+
+
+def test_every_command_is_documented():
+    page = (ROOT / "docs/reference/commands.md").read_text("utf-8")
+    assert [name for name in COMMANDS if f"`onecard {name}" not in page] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_in_the_documents_exist(page):
+    for name in re.findall(
+        r"onecard(?: --config \S+)? ([a-z][a-z0-9]*)\b", page.read_text("utf-8")
+    ):
+        assert name in COMMANDS, name
+
+
+def test_make_targets_in_the_documents_exist():
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    for page in PAGES:
+        used = set(re.findall(r"(?:`|^)make ([a-z]+)", page.read_text("utf-8"), re.MULTILINE))
+        assert used <= targets, page
+
+
+def requirements():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    lines = config["options"]["install_requires"] + config["options.extras_require"]["dev"]
+    names = [re.split(r"[\[<>=]", line)[0].strip() for line in lines.splitlines()]
+    return {name.lower() for name in names if name}
+
+
+def test_every_dependency_has_its_reason():
+    page = (ROOT / "docs/dependencies.md").read_text("utf-8")
+    cells = re.findall(r"^\| ([^|]+) \|", page, re.MULTILINE)
+    named = {name.strip().lower() for cell in cells for name in cell.split(",")} - {"package"}
+    assert named == requirements()
+
+
+def test_every_dependency_is_pinned_without_a_place_to_fetch_it_from():
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    assert all(re.fullmatch(r"[a-z0-9._-]+==[^\s@]+", line) for line in lines)
+    assert requirements() <= {line.partition("==")[0] for line in lines}

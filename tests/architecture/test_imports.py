@@ -1,0 +1,158 @@
+"""The layers and the other import contracts, and what every module must have."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MODULES = sorted(
+    path
+    for package in ("connector", "adapters")
+    for path in (ROOT / package).rglob("*.py")
+    if "versions" not in path.parts
+)
+PURE_SIP2 = {
+    "spec", "framing", "codec", "session", "dialects", "resync", "tags", "timestamps", "terminal",
+    "replay", "replies",
+}  # fmt: skip
+NO_IO = {
+    "asyncio", "logging", "os", "pathlib", "random", "requests", "secrets", "select", "socket",
+    "sqlalchemy", "sqlite3", "ssl", "structlog", "subprocess", "threading", "time", "urllib",
+}  # fmt: skip
+
+
+def imported(path):
+    """Return the top names that a module imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+    return found
+
+
+def tops(path):
+    return {name.partition(".")[0] for name in imported(path)}
+
+
+def name_of(path):
+    return str(path.relative_to(ROOT))
+
+
+def test_import_contracts_hold():
+    lint = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run(
+        [lint, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 broken" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "connector/domain").glob("*.py")), ids=lambda p: p.stem
+)
+def test_domain_does_no_io(path):
+    assert tops(path) & NO_IO == set()
+
+
+@pytest.mark.parametrize("stem", sorted(PURE_SIP2))
+def test_pure_protocol_module_does_no_io(stem):
+    path = ROOT / f"connector/sip2/{stem}.py"
+    assert path.exists()
+    assert tops(path) & NO_IO == set()
+
+
+def test_pymarc_is_imported_only_where_marc_lives():
+    users = {name_of(path) for path in MODULES if "pymarc" in tops(path)}
+    assert users
+    assert all(name.startswith("connector/marc/") for name in users)
+
+
+def test_sqlalchemy_is_imported_only_by_storage_and_the_embedded_ils():
+    users = {name_of(path) for path in MODULES if tops(path) & {"sqlalchemy", "alembic"}}
+    assert users
+    assert all(name.startswith(("connector/storage/", "adapters/local/")) for name in users)
+
+
+def test_core_names_no_adapter():
+    users = {
+        name_of(path)
+        for path in MODULES
+        if path.parts[-3:][0] != "adapters" and "adapters" in tops(path)
+    }
+    assert {name for name in users if name.startswith("connector/")} == set()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_module_and_its_public_names_have_docstrings(path):
+    tree = ast.parse(path.read_text("utf-8"))
+    if path.name == "__init__.py" and not tree.body:
+        return
+    assert ast.get_docstring(tree), "the module"
+    for node in tree.body:
+        if isinstance(
+            node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+        ) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), node.name
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_exported_names_exist(path):
+    tree = ast.parse(path.read_text("utf-8"))
+    defined, exported = set(), None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            defined.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            defined |= {alias.asname or alias.name for alias in node.names}
+    for node in tree.body:
+        targets = (
+            node.targets
+            if isinstance(node, ast.Assign)
+            else [node.target]
+            if isinstance(node, ast.AnnAssign)
+            else []
+        )
+        names = {target.id for target in targets if isinstance(target, ast.Name)}
+        defined |= names
+        if "__all__" in names:
+            exported = ast.literal_eval(node.value)
+    if exported is not None:
+        assert [name for name in exported if name not in defined] == []
+        assert len(exported) == len(set(exported))
+
+
+def adapters():
+    return sorted(path.parent for path in (ROOT / "adapters").glob("*/adapter.py"))
+
+
+@pytest.mark.parametrize("folder", adapters(), ids=lambda p: p.name)
+def test_adapter_has_its_files_and_a_true_quality_ledger(folder):
+    for name in (
+        "__init__.py",
+        "adapter.py",
+        "mapping.py",
+        "settings.py",
+        "README.md",
+        "quality.toml",
+    ):
+        assert (folder / name).exists(), name
+    ledger = tomllib.loads((folder / "quality.toml").read_text("utf-8"))
+    rules = ledger["rules"]
+    assert rules
+    for rule, entry in rules.items():
+        status = entry if isinstance(entry, str) else entry["status"]
+        assert status in {"done", "todo", "exempt"}, rule
+        if status != "done":
+            assert not isinstance(entry, str), f"{rule} needs a comment"
+            assert entry.get("comment"), rule
+
+
+def test_settings_of_tools_are_where_they_belong():
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    assert set(pyproject) == {"build-system"}
