@@ -1,0 +1,223 @@
+"""Consents, undertakings and refusals in the database, and removing an applicant.
+
+Nothing here decides whether a consent suffices. Rules: an answer is a new row, the latest per scope
+counts; who refused leaves a keyed digest and nothing else (decision 20); a person whose card was
+ever opened is not removed here.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import and_, delete, exists, insert, or_, select, update
+
+from connector.domain.enrolment import ApplicationState, ConsentScope
+from connector.domain.ids import Identifier, InstitutionId, PatronId
+from connector.errors import StorageConflict
+from connector.ports.enrolment import Consent
+from connector.storage import tables
+from connector.storage.unit_of_work import UnitOfWorkFactory
+
+__all__ = ["SqlConsents"]
+
+_OPENED = (ApplicationState.ACTIVE.value, ApplicationState.EXISTING_CARD.value)
+
+
+class SqlConsents:
+    """The part of ``EnrolmentStore`` that is about what guardians said."""
+
+    def __init__(self, units: UnitOfWorkFactory) -> None:
+        self._units = units
+
+    def record_consent(
+        self,
+        patron_id: PatronId,
+        institution: InstitutionId,
+        scope: ConsentScope,
+        *,
+        text_version: str,
+        given: bool,
+        evidence: str,
+        actor: str,
+        now: datetime,
+    ) -> None:
+        """Record a guardian's answer."""
+        with self._units.begin() as unit:
+            unit.connection.execute(
+                insert(tables.consent).values(
+                    consent_id=str(uuid.uuid4()),
+                    institution=institution,
+                    person_id=patron_id,
+                    scope=scope.value,
+                    text_version=text_version,
+                    given_at=now if given else None,
+                    refused_at=None if given else now,
+                    evidence=evidence,
+                    recorded_by=actor,
+                    recorded_at=now,
+                )
+            )
+            unit.audit(
+                "consent.given" if given else "consent.refused",
+                actor=actor,
+                subject=patron_id,
+                detail={"scope": scope.value, "text_version": text_version},
+                institution=institution,
+            )
+
+    def withdraw_consent(
+        self, patron_id: PatronId, scope: ConsentScope, *, actor: str, now: datetime
+    ) -> bool:
+        """End a consent that holds; say whether there was one."""
+        table = tables.consent
+        with self._units.begin() as unit:
+            changed = unit.connection.execute(
+                update(table)
+                .where(
+                    table.c.person_id == patron_id,
+                    table.c.scope == scope.value,
+                    table.c.given_at.is_not(None),
+                    table.c.withdrawn_at.is_(None),
+                )
+                .values(withdrawn_at=now)
+            ).rowcount
+            if changed:
+                unit.audit(
+                    "consent.withdrawn",
+                    actor=actor,
+                    subject=patron_id,
+                    detail={"scope": scope.value},
+                )
+        return bool(changed)
+
+    def list_consents(self, patron_id: PatronId) -> tuple[Consent, ...]:
+        """Return the latest answer for each scope."""
+        table = tables.consent
+        query = (
+            select(table)
+            .where(table.c.person_id == patron_id)
+            .order_by(table.c.recorded_at, table.c.consent_id)
+        )
+        with self._units.database.read() as connection:
+            rows = connection.execute(query).all()
+        latest = {
+            row.scope: Consent(
+                patron_id=patron_id,
+                scope=ConsentScope(row.scope),
+                text_version=row.text_version,
+                given=row.given_at is not None,
+                recorded_at=row.recorded_at,
+                withdrawn_at=row.withdrawn_at,
+                evidence=row.evidence,
+            )
+            for row in rows
+        }
+        return tuple(latest.values())
+
+    def record_undertaking(
+        self,
+        patron_id: PatronId,
+        institution: InstitutionId,
+        *,
+        text_version: str,
+        evidence: str,
+        actor: str,
+        now: datetime,
+    ) -> None:
+        """Record that the guardian undertook to keep the rules (A22)."""
+        with self._units.begin() as unit:
+            unit.connection.execute(
+                insert(tables.undertaking).values(
+                    undertaking_id=str(uuid.uuid4()),
+                    institution=institution,
+                    person_id=patron_id,
+                    text_version=text_version,
+                    given_at=now,
+                    evidence=evidence,
+                    recorded_by=actor,
+                )
+            )
+            unit.audit(
+                "undertaking.given",
+                actor=actor,
+                subject=patron_id,
+                detail={"text_version": text_version},
+                institution=institution,
+            )
+
+    def erase_applicant(
+        self,
+        patron_id: PatronId,
+        *,
+        refused: Sequence[Identifier] = (),
+        actor: str,
+        now: datetime,
+    ) -> None:
+        """Remove a person whose card was never opened, with all that belongs to him.
+
+        Raises:
+            StorageConflict: his card was opened, or he has loans.
+        """
+        application = tables.application
+        with self._units.begin() as unit:
+            opened = unit.connection.execute(
+                select(
+                    exists().where(
+                        application.c.person_id == patron_id,
+                        or_(
+                            application.c.state.in_(_OPENED),
+                            application.c.activated_at.is_not(None),
+                        ),
+                    )
+                )
+            ).scalar_one()
+            if opened:
+                raise StorageConflict("card_was_opened")
+            institution = unit.connection.execute(
+                select(tables.person.c.institution).filter_by(person_id=patron_id)
+            ).scalar()
+            for identifier in refused:
+                key_id, digest = unit.keyring.refusal_digests(identifier)[0]
+                unit.insert_or_ignore(
+                    tables.refusal,
+                    {
+                        "digest": digest,
+                        "key_id": key_id,
+                        "institution": institution or "",
+                        "scope": ConsentScope.CARD.value,
+                        "refused_at": now,
+                    },
+                )
+            unit.connection.execute(
+                delete(tables.person).where(tables.person.c.person_id == patron_id)
+            )
+            unit.audit(
+                "enrolment.erased",
+                actor=actor,
+                subject=patron_id,
+                detail={"refused": int(bool(refused))},
+                institution=institution or "",
+            )
+
+    def forget_refusal(self, identifiers: Sequence[Identifier]) -> None:
+        """Drop the digests: the guardian changed his mind."""
+        with self._units.begin() as unit:
+            for identifier in identifiers:
+                for key_id, digest in unit.keyring.refusal_digests(identifier):
+                    unit.connection.execute(
+                        delete(tables.refusal).filter_by(digest=digest, key_id=key_id)
+                    )
+
+    def is_refused(self, identifiers: Sequence[Identifier], institution: InstitutionId) -> bool:
+        """Say whether a guardian refused for a child with any of these numbers."""
+        table = tables.refusal
+        digests = [
+            and_(table.c.key_id == key_id, table.c.digest == digest)
+            for identifier in identifiers
+            for key_id, digest in self._units.keyring.refusal_digests(identifier)
+        ]
+        query = select(exists().where(table.c.institution == institution, or_(*digests)))
+        with self._units.database.read() as connection:
+            return bool(connection.execute(query).scalar_one())

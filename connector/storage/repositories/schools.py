@@ -1,0 +1,210 @@
+"""Schools and import batches in the database.
+
+Nothing here reads a roster. Rules: every method is one unit of work; a batch keeps counts and
+problem codes, never a value from the sheet.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, func, select, update
+
+from connector.domain.enrolment import ApplicationState, RowProblem, SchoolStage
+from connector.domain.ids import InstitutionId
+from connector.errors import StorageConflict
+from connector.ports.enrolment import Batch, RowOutcome, School
+from connector.storage import tables
+from connector.storage.repositories.rows import fetch_row
+from connector.storage.unit_of_work import UnitOfWorkFactory
+
+__all__ = ["SqlSchools"]
+
+_OUTCOMES = tuple(RowOutcome)
+
+
+class SqlSchools:
+    """The part of ``EnrolmentStore`` that is about schools and their batches."""
+
+    def __init__(self, units: UnitOfWorkFactory) -> None:
+        self._units = units
+
+    # --- schools
+
+    def save_school(self, school: School) -> School:
+        """Add a school, or change the one with the same code; return it as stored."""
+        values = {
+            "name": school.name,
+            "stage": school.stage.value if school.stage else "",
+            "entry_mode": school.entry_mode,
+            "review_individual": school.review_individual,
+            "disabled": school.disabled,
+        }
+        key = {"institution": school.institution, "code": school.code}
+        with self._units.begin() as unit:
+            fresh = {"school_id": str(uuid.uuid4()), "created_at": unit.now, **key, **values}
+            if not unit.insert_or_ignore(tables.school, fresh):
+                unit.connection.execute(update(tables.school).filter_by(**key).values(**values))
+            row = unit.connection.execute(select(tables.school).filter_by(**key)).one()
+        return _school(row)
+
+    def find_school(self, institution: InstitutionId, code: str) -> School | None:
+        """Return the school with a code."""
+        query = select(tables.school).filter_by(institution=institution, code=code)
+        with self._units.database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else _school(row)
+
+    def list_schools(self, institution: InstitutionId) -> tuple[School, ...]:
+        """Return the library's schools by code."""
+        query = select(tables.school).filter_by(institution=institution)
+        with self._units.database.read() as connection:
+            rows = connection.execute(query.order_by(tables.school.c.code)).all()
+        return tuple(_school(row) for row in rows)
+
+    # --- batches
+
+    def open_batch(
+        self,
+        school: School,
+        *,
+        layout: str,
+        rows: int,
+        source_digest: str,
+        actor: str,
+        now: datetime,
+    ) -> Batch:
+        """Add an empty batch under the next number: year and a count."""
+        table = tables.batch
+        prefix = f"{now:%Y}-"
+        with self._units.begin() as unit:
+            taken = unit.connection.execute(
+                select(table.c.number).where(
+                    table.c.institution == school.institution, table.c.number.startswith(prefix)
+                )
+            ).scalars()
+            serial = 1 + max((int(number.removeprefix(prefix)) for number in taken), default=0)
+            values = {
+                "batch_id": str(uuid.uuid4()),
+                "institution": school.institution,
+                "number": f"{prefix}{serial:04}",
+                "school_id": school.school_id,
+                "layout": layout,
+                "source_digest": source_digest,
+                "state": "importing",
+                "rows": rows,
+                "created_by": actor,
+                "created_at": now,
+            }
+            if not unit.insert_or_ignore(table, values):
+                raise StorageConflict("batch_number")
+            row = fetch_row(unit, table, batch_id=values["batch_id"])
+            unit.audit(
+                "enrolment.import_begun",
+                actor=actor,
+                subject=row.batch_id,
+                detail={"school": school.code, "rows": rows},
+                institution=school.institution,
+            )
+        return _batch(row)
+
+    def close_batch(
+        self,
+        batch_id: str,
+        *,
+        counts: Mapping[RowOutcome, int],
+        problems: Sequence[RowProblem],
+        now: datetime,
+    ) -> Batch:
+        """Write the outcome of the import."""
+        del now
+        listed = [
+            {"row": problem.row, "column": problem.column, "code": problem.code}
+            for problem in problems
+        ]
+        table = tables.batch
+        with self._units.begin() as unit:
+            unit.connection.execute(
+                update(table)
+                .where(table.c.batch_id == batch_id)
+                .values(
+                    state="imported",
+                    problems=json.dumps(listed, separators=(",", ":")),
+                    **{outcome.value: counts.get(outcome, 0) for outcome in _OUTCOMES},
+                )
+            )
+            row = fetch_row(unit, table, batch_id=batch_id)
+            unit.audit(
+                "enrolment.import_ended",
+                actor=row.created_by,
+                subject=batch_id,
+                detail={outcome.value: counts.get(outcome, 0) for outcome in _OUTCOMES},
+                institution=row.institution,
+            )
+        return _batch(row)
+
+    def list_batches(
+        self, institution: InstitutionId, *, school_id: str | None = None
+    ) -> tuple[Batch, ...]:
+        """Return batches, newest first."""
+        table = tables.batch
+        query = select(table).where(table.c.institution == institution)
+        if school_id is not None:
+            query = query.where(table.c.school_id == school_id)
+        with self._units.database.read() as connection:
+            rows = connection.execute(query.order_by(table.c.number.desc())).all()
+        return tuple(_batch(row) for row in rows)
+
+    def find_batch(self, institution: InstitutionId, number: str) -> Batch | None:
+        """Return the batch with a number."""
+        query = select(tables.batch).filter_by(institution=institution, number=number)
+        with self._units.database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else _batch(row)
+
+    def count_states(self, batch_id: str) -> Mapping[ApplicationState, int]:
+        """Return how many of a batch's applications are in which state (A43)."""
+        table = tables.application
+        query = (
+            select(table.c.state, func.count())
+            .where(table.c.batch_id == batch_id)
+            .group_by(table.c.state)
+        )
+        with self._units.database.read() as connection:
+            return {ApplicationState(state): n for state, n in connection.execute(query).tuples()}
+
+
+def _school(row: Row[Any]) -> School:
+    return School(
+        school_id=row.school_id,
+        institution=InstitutionId(row.institution),
+        code=row.code,
+        name=row.name,
+        stage=SchoolStage(row.stage) if row.stage else None,
+        entry_mode=row.entry_mode,
+        review_individual=row.review_individual,
+        disabled=row.disabled,
+    )
+
+
+def _batch(row: Row[Any]) -> Batch:
+    return Batch(
+        batch_id=row.batch_id,
+        number=row.number,
+        institution=InstitutionId(row.institution),
+        school_id=row.school_id,
+        layout=row.layout,
+        rows=row.rows,
+        counts={outcome: getattr(row, outcome.value) for outcome in _OUTCOMES},
+        problems=tuple(
+            RowProblem(problem["code"], problem["row"], problem["column"])
+            for problem in json.loads(row.problems)
+        ),
+        source_digest=row.source_digest,
+        created_by=row.created_by,
+        created_at=row.created_at,
+    )
