@@ -20,7 +20,7 @@ def register_ils_adapters() -> Sequence[AdapterSpec]:
 
 @hookimpl
 def seed_demonstration(context: DemoContext) -> None:
-    """Add the sample stock to an embedded ILS whose settings allow it; items that are there stay."""
+    """Add the sample stock to an embedded ILS whose settings allow it; what is there stays."""
     adapter = context.adapter
     if isinstance(adapter, LocalAdapter) and adapter.settings.demo:
         for item in context.items:

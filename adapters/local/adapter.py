@@ -1,7 +1,8 @@
 """The embedded ILS as an adapter: every operation of the port, on one SQLite file.
 
-Nothing here holds logic; the parts do (``patrons``, ``circulation``, ``holds``, ``catalogue``). It serves a book corner
-without an ILS, the demonstration and the tests, and knows nothing of the connector's policy.
+Nothing here holds logic; the parts do (``patrons``, ``circulation``, ``returns``, ``holds``,
+``catalogue``). It serves a book corner without an ILS, the demonstration and the tests, and knows
+nothing of the connector's policy.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What the parts of the embedded ILS share: the database, the clock, reading one patron, PINs, refusals.
+"""What the parts of the embedded ILS share: database, clock, reading one patron, PINs, refusals.
 
-Nothing here writes. Rules: the whole work of a request happens in one transaction on one connection.
+Nothing here lends. Rules: the whole work of a request happens in one transaction.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ __all__ = ["ItemRow", "LocalBase"]
 _HASHER = PasswordHasher(time_cost=2, memory_cost=8 * 1024, parallelism=1)
 """About 10 ms and 8 MiB: a kiosk hall shares one small machine.
 
-A short PIN is guessed whatever the cost; the hash keeps a stolen file from giving PINs away at once.
+A short PIN is guessed whatever the cost; the hash keeps a stolen file from giving PINs away at
+once.
 """
 
 
@@ -54,13 +55,11 @@ class ItemRow(NamedTuple):
 
 
 _FIND_ITEM = """
-SELECT i.id, i.bib_id, i.barcode, t.title, i.item_type, i.media_type, i.location, i.branch, i.collection,
- i.call_number, i.properties, i.status, l.id, l.patron_id, p.card, l.checked_out_at, l.due, coalesce(l.renewals, 0),
- (SELECT h.patron_id FROM hold h WHERE h.shelf_item_id = i.id AND h.ended_at IS NULL)
-FROM item i JOIN bib t ON t.id = i.bib_id
-LEFT JOIN loan l ON l.item_id = i.id AND l.returned_at IS NULL
-LEFT JOIN patron p ON p.id = l.patron_id
-WHERE i.barcode = ?
+SELECT i.id, i.bib_id, i.barcode, t.title, i.item_type, i.media_type, i.location, i.branch,
+i.collection, i.call_number, i.properties, i.status, l.id, l.patron_id, p.card, l.checked_out_at,
+l.due, coalesce(l.renewals, 0), (SELECT h.patron_id FROM hold h WHERE h.shelf_item_id = i.id AND
+h.ended_at IS NULL) FROM item i JOIN bib t ON t.id = i.bib_id LEFT JOIN loan l ON l.item_id = i.id
+AND l.returned_at IS NULL LEFT JOIN patron p ON p.id = l.patron_id WHERE i.barcode = ?
 """
 
 

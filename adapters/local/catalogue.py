@@ -1,7 +1,7 @@
 """Bibs and items of the embedded ILS.
 
-Nothing here lends. Rules: the record is kept as it came; what searching and lending need is read from it once, when it
-is stored.
+Nothing here lends. Rules: the record is kept as it came; what searching and lending need is read
+from it once, when it is stored.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class LocalCatalogue(LocalBase):
         where = " AND ".join("search LIKE ? ESCAPE '\\'" for _ in words)
         with self.database.read() as connection:
             rows = connection.exec_driver_sql(
-                f"SELECT id, title, author, isbn, record, dialect FROM bib WHERE {where} ORDER BY id LIMIT ?",  # noqa: S608 -- only placeholders
+                "SELECT id, title, author, isbn, record, dialect FROM bib"
+                f" WHERE {where} ORDER BY id LIMIT ?",
                 (*(f"%{_escape(word)}%" for word in words), limit),
             ).fetchall()
         return tuple(BibHit(str(row[0]), row[1], row[2], row[3], row[4], row[5]) for row in rows)
@@ -42,8 +43,9 @@ class LocalCatalogue(LocalBase):
         """Return the items of a bib; none when there is no such bib."""
         with self.database.read() as connection:
             rows = connection.exec_driver_sql(
-                "SELECT i.barcode, i.branch, i.location, i.call_number, l.due, i.status = '03' AND l.id IS NULL AND NOT"
-                " EXISTS (SELECT 1 FROM hold h WHERE h.shelf_item_id = i.id AND h.ended_at IS NULL)"
+                "SELECT i.barcode, i.branch, i.location, i.call_number, l.due, i.status = '03'"
+                " AND l.id IS NULL AND NOT EXISTS (SELECT 1 FROM hold h WHERE h.shelf_item_id ="
+                " i.id AND h.ended_at IS NULL)"
                 " FROM item i LEFT JOIN loan l ON l.item_id = i.id AND l.returned_at IS NULL"
                 " WHERE i.bib_id = ? ORDER BY i.id",
                 (_row_id(bib_id),),
@@ -61,7 +63,8 @@ class LocalCatalogue(LocalBase):
         with self.database.write() as connection:
             return str(
                 connection.exec_driver_sql(
-                    "INSERT INTO bib (dialect, record, title, author, isbn, languages, clc_class, search, updated_at)"
+                    "INSERT INTO bib (dialect, record, title, author, isbn, languages, clc_class,"
+                    " search, updated_at)"
                     " VALUES (?,?,?,?,?,?,?,?,?) RETURNING id",
                     self._bib_values(record, dialect, summary),
                 ).scalar_one()
@@ -72,7 +75,8 @@ class LocalCatalogue(LocalBase):
         summary = summarise_bib(record, dialect)
         with self.database.write() as connection:
             done = connection.exec_driver_sql(
-                "UPDATE bib SET dialect=?, record=?, title=?, author=?, isbn=?, languages=?, clc_class=?, search=?,"
+                "UPDATE bib SET dialect=?, record=?, title=?, author=?, isbn=?, languages=?,"
+                " clc_class=?, search=?,"
                 " updated_at=? WHERE id=?",
                 (*self._bib_values(record, dialect, summary), _row_id(bib_id)),
             )
@@ -82,7 +86,7 @@ class LocalCatalogue(LocalBase):
     def _bib_values(
         self, record: bytes, dialect: MarcDialect, summary: BibSummary
     ) -> tuple[object, ...]:
-        search = " ".join((summary.title, summary.author, summary.isbn, summary.publisher)).lower()
+        search = f"{summary.title} {summary.author} {summary.isbn} {summary.publisher}".lower()
         return (
             dialect,
             record,
@@ -111,7 +115,7 @@ class LocalCatalogue(LocalBase):
                 raise NotFound("bib")
 
     def add_item(self, bib_id: str, item: ItemInput) -> None:
-        """Add an item; raises ``NotFound`` for the bib or ``UnexpectedResponse`` ``duplicate_barcode``."""
+        """Add an item; raises ``NotFound``, ``UnexpectedResponse`` ``duplicate_barcode``."""
         row_id = _row_id(bib_id)
         try:
             with self.database.write() as connection:
@@ -123,7 +127,8 @@ class LocalCatalogue(LocalBase):
                 ):
                     raise NotFound("bib")
                 connection.exec_driver_sql(
-                    "INSERT INTO item (barcode, bib_id, item_type, location, branch, collection, call_number, price,"
+                    "INSERT INTO item (barcode, bib_id, item_type, location, branch, collection,"
+                    " call_number, price,"
                     " unsuitable) VALUES (?,?,?,?,?,?,?,?,?)",
                     (
                         item.barcode,
@@ -141,7 +146,7 @@ class LocalCatalogue(LocalBase):
             raise self.fail("duplicate_barcode") from err
 
     def delete_item(self, barcode: Barcode) -> None:
-        """Remove an item with its history; raises ``NotFound`` or ``UnexpectedResponse`` ``on_loan``."""
+        """Remove an item with its history; raises ``UnexpectedResponse`` ``on_loan``."""
         with self.database.write() as connection:
             item = self.find_item_row(connection, barcode)
             if item is None:
@@ -151,7 +156,7 @@ class LocalCatalogue(LocalBase):
             self._forget_item(connection, item.row_id)
 
     def _forget_item(self, connection: Connection, row_id: int) -> None:
-        """Drop what points at the item; a hold that waited on the shelf waits for another copy again."""
+        """Drop what points at the item; its hold on the shelf waits for another copy again."""
         for statement in (
             "DELETE FROM hold WHERE item_id = ?",
             "UPDATE hold SET shelf_item_id = NULL, shelf_until = NULL WHERE shelf_item_id = ?",

@@ -1,18 +1,18 @@
-"""Loans of the embedded ILS: checkout, checkin, renewal, due dates, item properties.
+"""Loans of the embedded ILS: checkout, renewal, due dates, item properties.
 
-Nothing here knows any policy but this ILS's own loan rules. Rules: one open loan per item, kept by a unique index; a
-checkout never renews; ``no_block`` records what has happened already, whatever the rules say.
+Nothing here knows any policy but this ILS's own loan rules. Rules: one open loan per item, kept by
+a unique index; a checkout never renews; ``no_block`` records what has happened already, whatever
+the rules say.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
-from decimal import Decimal
+from datetime import datetime
 
 from sqlalchemy import Connection
 
-from adapters.local.base import ItemRow, LocalBase
+from adapters.local.base import ItemRow
 from adapters.local.mapping import (
     FETCH_ITEM,
     PatronRow,
@@ -21,6 +21,7 @@ from adapters.local.mapping import (
     parse_moment,
     text_of,
 )
+from adapters.local.returns import LocalReturns
 from adapters.local.settings import RuleSettings
 from connector.domain.ids import Barcode, IlsPatronId
 from connector.domain.item import CirculationStatus, IlsItem
@@ -28,18 +29,13 @@ from connector.domain.loan import IlsLoan
 from connector.domain.patron import Fee
 from connector.errors import NotFound
 from connector.ports.ils import (
-    AlertType,
     Change,
-    CheckinResult,
     CheckoutResult,
     ExchangeContext,
     LoanRule,
 )
 
 __all__ = ["LocalCirculation"]
-
-CLOCK_TOLERANCE = timedelta(minutes=5)
-"""How far the clock of a kiosk may lag behind the one that dated the loan."""
 
 # The queue is in the order in which holds were recorded.
 _AHEAD = """
@@ -53,11 +49,12 @@ SELECT count(*) FROM item i WHERE i.bib_id = ? AND i.status = '03'
  AND NOT EXISTS (SELECT 1 FROM loan l WHERE l.item_id = i.id AND l.returned_at IS NULL)
  AND NOT EXISTS (SELECT 1 FROM hold h WHERE h.shelf_item_id = i.id AND h.ended_at IS NULL)
 """
-_RENTAL, _OVERDUE = "06", "04"
+_RENTAL = "06"
+"""SIP2 fee type."""
 
 
-class LocalCirculation(LocalBase):
-    """The ``Circulation`` part of the port."""
+class LocalCirculation(LocalReturns):
+    """The ``Circulation`` part of the port, with checkins from ``LocalReturns``."""
 
     def fetch_item(self, barcode: Barcode) -> IlsItem | None:
         """Return the item, or None."""
@@ -122,13 +119,14 @@ class LocalCirculation(LocalBase):
             fee = Fee("", rule.fee, _RENTAL, self.settings.currency)
             if not context.fee_acknowledged:
                 return self.refuse("fee_due", title=item.title, media_type=item.media_type, fee=fee)
-            self._charge(connection, patron.row_id, item.row_id, fee)
+            self.charge(connection, patron.row_id, item.row_id, fee)
         at = text_of(context.at)
         if item.loan_id is not None:
-            self._end_loan(connection, item, at)
+            self.end_loan(connection, item, at)
         until = due or days_after(context.at, rule.loan_days, self.zone)
         connection.exec_driver_sql(
-            "INSERT INTO loan (item_id, patron_id, checked_out_at, due, forced, terminal) VALUES (?,?,?,?,?,?)",
+            "INSERT INTO loan (item_id, patron_id, checked_out_at, due, forced, terminal) VALUES"
+            " (?,?,?,?,?,?)",
             (
                 item.row_id,
                 patron.row_id,
@@ -139,7 +137,8 @@ class LocalCirculation(LocalBase):
             ),
         )
         connection.exec_driver_sql(
-            "UPDATE hold SET ended_at = ?1, ended_as = 'filled' WHERE ended_at IS NULL AND (shelf_item_id = ?2"
+            "UPDATE hold SET ended_at = ?1, ended_as = 'filled' WHERE ended_at IS NULL AND"
+            " (shelf_item_id = ?2"
             " OR (patron_id = ?3 AND bib_id = ?4 AND (item_id IS NULL OR item_id = ?2)))",
             (at, item.row_id, patron.row_id, item.bib_id),
         )
@@ -179,7 +178,7 @@ class LocalCirculation(LocalBase):
         return "fees_unpaid" if limit is not None and patron.debt > limit else ""
 
     def _is_on_hold(self, connection: Connection, patron_id: int, item: ItemRow) -> bool:
-        """Say whether others have a better claim: it waits for one of them, or they outnumber the free copies."""
+        """Say whether others come first: it waits for one of them, or too few copies are left."""
         if item.shelf_for is not None:
             return item.shelf_for != patron_id
         ahead = connection.exec_driver_sql(
@@ -188,7 +187,8 @@ class LocalCirculation(LocalBase):
         if not ahead:
             return False
         own = connection.exec_driver_sql(
-            "SELECT 1 FROM hold WHERE item_id = ? AND patron_id <> ? AND ended_at IS NULL AND shelf_item_id IS NULL",
+            "SELECT 1 FROM hold WHERE item_id = ? AND patron_id <> ? AND ended_at IS NULL AND"
+            " shelf_item_id IS NULL",
             (item.row_id, patron_id),
         ).fetchone()
         free = connection.exec_driver_sql(_FREE_COPIES, (item.bib_id,)).scalar_one()
@@ -206,112 +206,6 @@ class LocalCirculation(LocalBase):
             magnetic=False,
             fee=fee,
         )
-
-    def checkin(
-        self, barcode: Barcode, context: ExchangeContext, *, returned_at: datetime | None = None
-    ) -> CheckinResult:
-        """Take the item back; an item that was not on loan is taken back too."""
-        with self.database.write() as connection:
-            item = self.find_item_row(connection, barcode)
-            if item is None:
-                return CheckinResult(
-                    ok=False, code="unknown_item", message=self.say("unknown_item")
-                )
-            if item.loan_id is not None:
-                lent_at = parse_moment(item.lent_at) or context.at
-                if context.at + CLOCK_TOLERANCE < lent_at:
-                    return CheckinResult(
-                        ok=False,
-                        title=item.title,
-                        code="loan_is_newer",
-                        message=self.say("loan_is_newer"),
-                    )
-                returned = max(returned_at or context.at, lent_at)
-                self._charge_overdue(connection, item, returned)
-                self._end_loan(connection, item, text_of(returned))
-                self.record_change(connection, "checkin", item.barcode, item.borrower, None)
-            place = context.branch or item.branch
-            connection.exec_driver_sql(
-                "UPDATE item SET status = '03', current_location = ? WHERE id = ?",
-                (item.location if place == item.branch else place, item.row_id),
-            )
-            return self._put_away(connection, item, context, place)
-
-    def _put_away(
-        self, connection: Connection, item: ItemRow, context: ExchangeContext, place: str
-    ) -> CheckinResult:
-        """Choose where the item goes: to the hold shelf, to its own branch, or back to its place."""
-        hold = None
-        if item.shelf_for is None:
-            hold = connection.exec_driver_sql(
-                "SELECT h.id, p.card, p.name, h.pickup FROM hold h JOIN patron p ON p.id = h.patron_id"
-                " WHERE h.bib_id = ?1 AND h.ended_at IS NULL AND h.shelf_item_id IS NULL"
-                " AND (h.item_id IS NULL OR h.item_id = ?2) AND (h.expires IS NULL OR h.expires > ?3)"
-                " ORDER BY h.id LIMIT 1",
-                (item.bib_id, item.row_id, text_of(context.at)),
-            ).fetchone()
-            if hold is not None:
-                until = days_after(context.at, self.settings.hold_shelf_days, self.zone)
-                connection.exec_driver_sql(
-                    "UPDATE hold SET shelf_item_id = ?, shelf_until = ? WHERE id = ?",
-                    (item.row_id, text_of(until), hold[0]),
-                )
-        else:
-            hold = connection.exec_driver_sql(
-                "SELECT h.id, p.card, p.name, h.pickup FROM hold h JOIN patron p ON p.id = h.patron_id"
-                " WHERE h.shelf_item_id = ? AND h.ended_at IS NULL",
-                (item.row_id,),
-            ).fetchone()
-        alert, destination = None, ""
-        if hold is not None:
-            destination = hold[3] or place
-            alert = AlertType.LOCAL_HOLD if destination == place else AlertType.HOLD_OTHER_BRANCH
-        elif place != item.branch:
-            alert, destination = AlertType.OTHER_BRANCH, item.branch
-        return CheckinResult(
-            ok=True,
-            title=item.title,
-            was_on_loan=item.loan_id is not None,
-            patron=item.borrower,
-            permanent_location=item.location,
-            destination=destination,
-            collection=item.collection,
-            call_number=item.call_number,
-            media_type=item.media_type,
-            magnetic=False,
-            alert=alert,
-            hold_patron=IlsPatronId(hold[1]) if hold is not None else None,
-            hold_patron_name=hold[2] if hold is not None else "",
-            properties=item.properties,
-        )
-
-    def _end_loan(self, connection: Connection, item: ItemRow, at: str) -> None:
-        connection.exec_driver_sql(
-            "UPDATE loan SET returned_at = ? WHERE id = ?", (at, item.loan_id)
-        )
-
-    def _charge(self, connection: Connection, patron_id: int, item_id: int, fee: Fee) -> None:
-        connection.exec_driver_sql(
-            "INSERT INTO fee (patron_id, item_id, fee_type, amount, currency, at) VALUES (?,?,?,?,?,?)",
-            (patron_id, item_id, fee.fee_type, str(fee.amount), fee.currency, text_of(self.now())),
-        )
-
-    def _charge_overdue(self, connection: Connection, item: ItemRow, returned: datetime) -> None:
-        due = parse_moment(item.due)
-        row = connection.exec_driver_sql(
-            "SELECT category FROM patron WHERE id = ?", (item.borrower_id,)
-        ).fetchone()
-        if due is None or row is None:
-            return
-        per_day: Decimal = self.settings.rule_for(row[0], item.item_type).overdue_fee_per_day
-        days = (returned.astimezone(self.zone).date() - due.astimezone(self.zone).date()).days
-        if per_day > 0 and days > 0 and item.borrower_id is not None:
-            self._charge(
-                connection,
-                item.borrower_id,
-                item.row_id,
-                Fee("", per_day * days, _OVERDUE, self.settings.currency),
-            )
 
     def renew(
         self,
@@ -412,7 +306,8 @@ class LocalCirculation(LocalBase):
         while True:
             with self.database.read() as connection:
                 rows = connection.exec_driver_sql(
-                    "SELECT id, kind, at, barcode, card, due FROM change WHERE at >= ? AND id > ? ORDER BY id LIMIT 500",
+                    "SELECT id, kind, at, barcode, card, due FROM change WHERE at >= ? AND id > ?"
+                    " ORDER BY id LIMIT 500",
                     (after, last),
                 ).fetchall()
             for row in rows:

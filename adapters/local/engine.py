@@ -1,8 +1,8 @@
 """The database of the embedded ILS: one SQLite file, its engine, its transactions, its migrations.
 
-Nothing here knows a table. Rules: WAL, ``synchronous=FULL``, foreign keys on; every writer begins with ``BEGIN
-IMMEDIATE`` (with a deferred begin two checkouts could both read "not on loan"); reads are single statements in
-autocommit, each of which sees one snapshot.
+Nothing here knows a table. Rules: WAL, ``synchronous=FULL``, foreign keys on; every writer begins
+with ``BEGIN IMMEDIATE`` (with a deferred begin two checkouts could both read "not on loan"); reads
+are single statements in autocommit, each of which sees one snapshot.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """Give a connection inside ``BEGIN IMMEDIATE``; commits at the end, rolls back on any exception.
+        """Give a connection inside ``BEGIN IMMEDIATE``; an exception rolls everything back.
 
         Raises:
             AdapterUnavailable: nothing was written.

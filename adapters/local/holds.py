@@ -1,7 +1,7 @@
 """Holds and fees of the embedded ILS.
 
-Nothing here lends; a checkin puts an item on the hold shelf (``circulation``). Rules: one open hold per patron and
-title; a payment is recorded once per transaction id.
+Nothing here lends; a checkin puts an item on the hold shelf (``returns``). Rules: one open hold per
+patron and title; a payment is recorded once per transaction id.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ __all__ = ["LocalHolds"]
 _THIS_COPY = "3"
 _OPEN_HOLD = """
 SELECT h.id, h.shelf_item_id IS NOT NULL, h.pickup, h.expires, h.placed_at, i.barcode, t.title,
- (SELECT count(*) FROM hold q WHERE q.bib_id = h.bib_id AND q.ended_at IS NULL AND q.id < h.id)
-FROM hold h JOIN bib t ON t.id = h.bib_id LEFT JOIN item i ON i.id = coalesce(h.shelf_item_id, h.item_id)
-WHERE h.patron_id = ? AND h.bib_id = ? AND h.ended_at IS NULL
+ (SELECT count(*) FROM hold q
+   WHERE q.bib_id = h.bib_id AND q.ended_at IS NULL AND q.id < h.id)
+FROM hold h JOIN bib t ON t.id = h.bib_id LEFT JOIN item i ON i.id = coalesce(h.shelf_item_id,
+h.item_id) WHERE h.patron_id = ? AND h.bib_id = ? AND h.ended_at IS NULL
 """
 
 
@@ -34,7 +35,7 @@ class LocalHolds(LocalBase):
     def place_hold(
         self, patron: IlsPatronId, request: HoldRequest, context: ExchangeContext
     ) -> HoldResult:
-        """Place a hold, or change pickup place and expiry of the patron's hold on the same title."""
+        """Place a hold, or change pickup place and expiry of the hold on the same title."""
         with self.database.write() as connection:
             who = self.find_patron_row(connection, patron)
             if who is None:
@@ -49,12 +50,14 @@ class LocalHolds(LocalBase):
             specific = item_id if request.hold_type == _THIS_COPY else None
             expires = text_of(request.expires) if request.expires else None
             changed = connection.exec_driver_sql(
-                "UPDATE hold SET pickup = ?, expires = ? WHERE patron_id = ? AND bib_id = ? AND ended_at IS NULL",
+                "UPDATE hold SET pickup = ?, expires = ? WHERE patron_id = ? AND bib_id = ?"
+                " AND ended_at IS NULL",
                 (request.pickup, expires, who.row_id, bib_id),
             )
             if changed.rowcount == 0:
                 connection.exec_driver_sql(
-                    "INSERT INTO hold (bib_id, item_id, patron_id, hold_type, placed_at, expires, pickup)"
+                    "INSERT INTO hold (bib_id, item_id, patron_id, hold_type, placed_at, expires,"
+                    " pickup)"
                     " VALUES (?,?,?,?,?,?,?)",
                     (
                         bib_id,
@@ -145,14 +148,15 @@ class LocalHolds(LocalBase):
     def charge_fee(
         self, patron: IlsPatronId, amount: Decimal, *, fee_type: str = "01", description: str = ""
     ) -> str:
-        """Charge a fee at the desk and return its id; raises ``NotFound``. Not part of the port."""
+        """Charge a fee at the desk and return its id; not part of the port."""
         with self.database.write() as connection:
             who = self.find_patron_row(connection, patron)
             if who is None:
                 raise NotFound("patron")
             return str(
                 connection.exec_driver_sql(
-                    "INSERT INTO fee (patron_id, fee_type, amount, currency, description, at) VALUES (?,?,?,?,?,?)"
+                    "INSERT INTO fee (patron_id, fee_type, amount, currency, description, at)"
+                    " VALUES (?,?,?,?,?,?)"
                     " RETURNING id",
                     (
                         who.row_id,
@@ -199,7 +203,8 @@ class LocalHolds(LocalBase):
 
     def _settle(self, connection: Connection, who: PatronRow, payment: FeePayment, at: str) -> None:
         connection.exec_driver_sql(
-            "INSERT INTO payment (patron_id, transaction_id, fee_id, amount, currency, fee_type, payment_type, at)"
+            "INSERT INTO payment (patron_id, transaction_id, fee_id, amount, currency, fee_type,"
+            " payment_type, at)"
             " VALUES (?,?,?,?,?,?,?,?)",
             (
                 who.row_id,

@@ -1,6 +1,6 @@
 """Rows to values and back, and the words that this ILS says to readers.
 
-Nothing here runs a statement or decides. The column order of each row is fixed by the statement beside it.
+Nothing here runs a statement or decides. The columns of a row stand in the statement beside it.
 """
 
 from __future__ import annotations
@@ -34,30 +34,28 @@ __all__ = [
 ]
 
 FETCH_PATRON = """
-SELECT p.id, p.card, p.name, p.category, p.home_branch, p.birth_date, p.expires, p.phone, p.pin_hash,
- (SELECT json_group_array(b.reason) FROM block b WHERE b.patron_id = p.id),
- (SELECT json_group_array(json_array(i.barcode, l.due, l.renewals, l.checked_out_at, t.title))
-    FROM loan l JOIN item i ON i.id = l.item_id JOIN bib t ON t.id = i.bib_id
-   WHERE l.patron_id = p.id AND l.returned_at IS NULL),
- (SELECT json_group_array(json_array(h.id, i.barcode, t.title, h.shelf_item_id IS NOT NULL, h.pickup, h.placed_at,
-                                     coalesce(h.shelf_until, h.expires)))
-    FROM hold h JOIN bib t ON t.id = h.bib_id LEFT JOIN item i ON i.id = coalesce(h.shelf_item_id, h.item_id)
-   WHERE h.patron_id = p.id AND h.ended_at IS NULL),
- (SELECT json_group_array(json_array(f.id, f.amount, f.paid, f.fee_type, f.currency, f.description))
-    FROM fee f WHERE f.patron_id = p.id AND f.settled_at IS NULL)
-FROM patron p
-WHERE p.closed_at IS NULL AND p.id = coalesce(
-  (SELECT c.id FROM patron c WHERE c.card = ?1),
-  (SELECT CASE WHEN count(DISTINCT n.patron_id) = 1 THEN min(n.patron_id) END
-     FROM patron_identifier n WHERE n.value = ?1))
+SELECT p.id, p.card, p.name, p.category, p.home_branch, p.birth_date, p.expires, p.phone,
+p.pin_hash, (SELECT json_group_array(b.reason) FROM block b WHERE b.patron_id = p.id), (SELECT
+json_group_array( json_array(i.barcode, l.due, l.renewals, l.checked_out_at, t.title)) FROM loan l
+JOIN item i ON i.id = l.item_id JOIN bib t ON t.id = i.bib_id WHERE l.patron_id = p.id AND
+l.returned_at IS NULL), (SELECT json_group_array( json_array(h.id, i.barcode, t.title,
+h.shelf_item_id IS NOT NULL, h.pickup, h.placed_at, coalesce(h.shelf_until, h.expires))) FROM hold
+h JOIN bib t ON t.id = h.bib_id LEFT JOIN item i ON i.id = coalesce(h.shelf_item_id, h.item_id)
+WHERE h.patron_id = p.id AND h.ended_at IS NULL), (SELECT json_group_array(json_array(f.id,
+f.amount, f.paid, f.fee_type, f.currency, f.description)) FROM fee f WHERE f.patron_id = p.id AND
+f.settled_at IS NULL) FROM patron p WHERE p.closed_at IS NULL AND p.id = coalesce( (SELECT c.id
+FROM patron c WHERE c.card = ?1), (SELECT CASE WHEN count(DISTINCT n.patron_id) = 1 THEN
+min(n.patron_id) END FROM patron_identifier n WHERE n.value = ?1))
 """
-"""One statement, so one snapshot. A number that two patrons share (of different kinds) names neither."""
+"""One statement, so one snapshot. A number that two patrons share (by kind) names neither."""
 
 FETCH_ITEM = """
-SELECT i.barcode, t.title, i.status, i.item_type, i.location, i.current_location, i.collection, i.call_number,
- t.languages, t.isbn, t.clc_class, l.due, p.card, i.media_type, i.unsuitable, i.properties,
+SELECT i.barcode, t.title, i.status, i.item_type, i.location, i.current_location, i.collection,
+ i.call_number, t.languages, t.isbn, t.clc_class, l.due, p.card, i.media_type, i.unsuitable,
+ i.properties,
  (SELECT count(*) FROM hold h WHERE h.bib_id = i.bib_id AND h.ended_at IS NULL
-     AND (h.item_id IS NULL OR h.item_id = i.id) AND (h.shelf_item_id IS NULL OR h.shelf_item_id = i.id)),
+     AND (h.item_id IS NULL OR h.item_id = i.id)
+       AND (h.shelf_item_id IS NULL OR h.shelf_item_id = i.id)),
  (SELECT hp.card FROM hold h JOIN patron hp ON hp.id = h.patron_id
    WHERE h.shelf_item_id = i.id AND h.ended_at IS NULL)
 FROM item i JOIN bib t ON t.id = i.bib_id

@@ -1,7 +1,8 @@
 """Patrons of the embedded ILS: reading, opening, changing, blocking, closing.
 
-Nothing here lends. Rules: an account is changed only by who knows its ``external_id``; a number belongs to one patron
-per kind; closing an account erases the person and keeps the card number, so that it is never given out again.
+Nothing here lends. Rules: an account is changed only by who knows its ``external_id``; a number
+belongs to one patron per kind; closing an account erases the person and keeps the card number, so
+that it is never given out again.
 """
 
 from __future__ import annotations
@@ -62,8 +63,10 @@ class LocalPatrons(LocalBase):
                     return IlsPatronId(row[0])
             for kind, value in (identifiers or {}).items():
                 row = connection.exec_driver_sql(
-                    "SELECT p.card FROM patron p WHERE p.closed_at IS NULL AND (p.id IN (SELECT n.patron_id "
-                    "FROM patron_identifier n WHERE n.kind = ?1 AND n.value = ?2) OR (?1 = 'card' AND p.card = ?2))",
+                    "SELECT p.card FROM patron p WHERE p.closed_at IS NULL AND (p.id IN (SELECT"
+                    " n.patron_id "
+                    "FROM patron_identifier n WHERE n.kind = ?1 AND n.value = ?2) OR (?1 = 'card'"
+                    " AND p.card = ?2))",
                     (kind, value),
                 ).fetchone()
                 if row is not None:
@@ -71,7 +74,11 @@ class LocalPatrons(LocalBase):
         return None
 
     def upsert_patron(self, patron: PatronInput) -> PatronUpsert:
-        """Create the patron or change our own; raises ``UnexpectedResponse`` ``duplicate_card`` or ``duplicate_identifier``."""
+        """Create the patron or change our own.
+
+        Raises:
+            UnexpectedResponse: ``duplicate_card`` or ``duplicate_identifier``.
+        """
         pin_hash = None if patron.pin is None else self.hash_pin(patron.pin)
         try:
             with self.database.write() as connection:
@@ -104,14 +111,16 @@ class LocalPatrons(LocalBase):
         )
         if row is None:
             patron_id = connection.exec_driver_sql(
-                "INSERT INTO patron (card, name, category, home_branch, birth_date, expires, phone, school, class_name,"
+                "INSERT INTO patron (card, name, category, home_branch, birth_date, expires,"
+                " phone, school, class_name,"
                 " pin_hash, external_id) VALUES (?,?,?,?,?,?,?,?,?,?,?) RETURNING id",
                 (*values, patron.external_id),
             ).scalar_one()
         else:
             patron_id = row[0]
             connection.exec_driver_sql(
-                "UPDATE patron SET card=?, name=?, category=?, home_branch=?, birth_date=?, expires=?, phone=?, school=?,"
+                "UPDATE patron SET card=?, name=?, category=?, home_branch=?, birth_date=?,"
+                " expires=?, phone=?, school=?,"
                 " class_name=?, pin_hash=coalesce(?, pin_hash), closed_at=NULL WHERE id=?",
                 (*values, patron_id),
             )
@@ -151,15 +160,17 @@ class LocalPatrons(LocalBase):
             if patron.loans:
                 raise self.fail("has_loans")
             connection.exec_driver_sql(
-                "UPDATE hold SET ended_at = ?, ended_as = 'cancelled' WHERE patron_id = ? AND ended_at IS NULL",
+                "UPDATE hold SET ended_at = ?, ended_as = 'cancelled' WHERE patron_id = ? AND"
+                " ended_at IS NULL",
                 (at, patron.row_id),
             )
-            for table in ("block", "patron_identifier"):
-                connection.exec_driver_sql(
-                    f"DELETE FROM {table} WHERE patron_id = ?", (patron.row_id,)
-                )
+            connection.exec_driver_sql("DELETE FROM block WHERE patron_id = ?", (patron.row_id,))
             connection.exec_driver_sql(
-                "UPDATE patron SET name='', birth_date=NULL, phone='', school='', class_name='', pin_hash=NULL,"
+                "DELETE FROM patron_identifier WHERE patron_id = ?", (patron.row_id,)
+            )
+            connection.exec_driver_sql(
+                "UPDATE patron SET name='', birth_date=NULL, phone='', school='', class_name='',"
+                " pin_hash=NULL,"
                 " closed_at=? WHERE id=?",
                 (at, patron.row_id),
             )

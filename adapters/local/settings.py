@@ -1,7 +1,7 @@
 """Settings of the embedded ILS: its file, the language of its messages, its own loan rules.
 
-Nothing here opens the file. The rules are this ILS's own and know nothing of any policy of the connector; as shipped
-they are generous.
+Nothing here opens the file. The rules are this ILS's own and know nothing of any policy of the
+connector; as shipped they are generous.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ __all__ = ["DEFAULT_RULES", "LocalSettings", "RuleSettings"]
 
 
 class RuleSettings(BaseModel):
-    """One loan rule; the first rule of the list whose ``category`` and ``item_type`` match (``*`` = any) applies.
+    """One loan rule; the first whose ``category`` and ``item_type`` match (``*`` = any) applies.
 
-    ``max_items = 0`` means: not for loan. ``fee`` is charged at the checkout, after the patron agreed.
+    ``max_items = 0`` means not for loan; ``fee`` is charged at the checkout, once agreed to.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -34,14 +34,14 @@ class RuleSettings(BaseModel):
 
 
 DEFAULT_RULES = (RuleSettings(item_type="reference", max_items=0, max_renewals=0), RuleSettings())
-"""As shipped: reference works stay in the house; everything else 20 items, 30 days, 2 renewals counted from today."""
+"""As shipped: reference works stay here; all else 20 items, 30 days, 2 renewals from today."""
 
 
 class LocalSettings(BaseModel):
     """The adapter's own table, ``[ils.local]``.
 
     Attributes:
-        path: database file; relative to the library's data folder. Empty = ``local-<library code>.db``.
+        path: database file, relative to the data folder; empty = ``local-<library code>.db``.
         language: of the messages that this ILS sends to readers.
         demo: the file may be filled with sample records.
         fee_limit: unpaid fees above this bar checkouts and renewals; None = never.

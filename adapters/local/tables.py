@@ -1,7 +1,7 @@
 """The tables of the embedded ILS, as SQLAlchemy metadata: what the migrations must add up to.
 
-Nothing here is queried through SQLAlchemy's expression language; the statements are plain SQL beside their use. Rules:
-a moment is text, ISO 8601 in UTC with microseconds and ``+00:00``, so that text order is time order; money is text.
+Nothing here runs a statement; they are plain SQL beside their use. Rules: a moment is text, ISO
+8601 in UTC with microseconds and ``+00:00``, so that text order is time order; money is text.
 """
 
 from __future__ import annotations

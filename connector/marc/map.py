@@ -1,7 +1,7 @@
 """MARC fields to plain values: one function per dialect, one table of tags in each.
 
-Nothing here reads bytes or converts between dialects. Rules: the language of the *text* is 041$a or 101$a, else
-008/35-37; 100$a/22-24 of CNMARC is the language of cataloguing and never used.
+Nothing here reads bytes or converts between dialects. Rules: the language of the *text* is 041$a or
+101$a, else 008/35-37; 100$a/22-24 of CNMARC is the language of cataloguing and never used.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _summarise_cnmarc(record: Record) -> BibSummary:
 
 
 def _clc_marc21(record: Record) -> str:
-    """Return 084$a where ``$2`` names the CLC, else 093$a (used for it by Chinese libraries); 050 is another scheme."""
+    """Return 084$a where ``$2`` names the CLC, else 093$a, which Chinese libraries use for it."""
     for field in record.get_fields("084"):
         if any(source.strip().lower() in _CLC_SOURCES for source in field.get_subfields("2")):
             return _first([field], "a")
@@ -122,7 +122,7 @@ def _values(fields: Iterable[Field], code: str) -> list[str]:
 
 
 def _trim(value: str) -> str:
-    """Cut off ISBD punctuation at the end, but keep the point of an abbreviated name such as ``Dahl, R.``"""
+    """Cut off ISBD punctuation at the end, but not the point of an initial (``Dahl, R.``)."""
     text = value.strip().rstrip(" /:;,=").strip()
     if text.endswith(".") and not text[-2:-1].isupper():
         text = text.rstrip(_ISBD_END)

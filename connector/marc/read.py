@@ -1,7 +1,8 @@
 """ISO 2709 bytes in UTF-8 become pymarc records; a file becomes single records.
 
-Nothing here interprets a field; ``map`` does. Rules: a file is cut at the record terminator (0x1D), never by the length
-in the leader, since one wrong length would lose the rest of the file; a record that cannot be read is a ``RecordError``.
+Nothing here interprets a field; ``map`` does. Rules: a file is cut at the record terminator (0x1D),
+never by the length in the leader, since one wrong length would lose the rest of the file; a record
+that cannot be read is a ``RecordError``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _LEADER_LENGTH = 24
 
 
 def split_records(data: bytes) -> Iterator[bytes]:
-    """Yield the records of a file, terminator included; blanks, line ends and a BOM between them are dropped."""
+    """Yield the records of a file, terminator included; a BOM and line ends between are dropped."""
     for part in data.removeprefix(b"\xef\xbb\xbf").split(_TERMINATOR):
         record = part.lstrip(b" \r\n\t\x00\x1a")
         if record:

@@ -1,7 +1,7 @@
 """Plain values to MARC records, for brief bibs that we make ourselves.
 
-Nothing here changes a record that somebody else made. Rules: UTF-8 always; MARC 21 says so in leader/09, CNMARC in
-100$a/26-29 (code 50) and leaves leader/09 blank.
+Nothing here changes a record that somebody else made. Rules: UTF-8 always; MARC 21 says so in
+leader/09, CNMARC in 100$a/26-29 (code 50) and leaves leader/09 blank.
 """
 
 from __future__ import annotations
@@ -42,12 +42,9 @@ def build_record(
     cnmarc = dialect == "cnmarc"
     record = Record(force_utf8=True)
     record.leader = Leader("00000nam0 2200000   450 " if cnmarc else "00000nam a2200000 i 4500")
-    if record_id:
-        record.add_field(Field("001", data=record_id))
-    for field in (_cnmarc_fields if cnmarc else _marc21_fields)(
-        bib, entered, original_language, price
-    ):
-        record.add_field(field)
+    control = [Field("001", data=record_id)] if record_id else []
+    make_fields = _cnmarc_fields if cnmarc else _marc21_fields
+    record.fields = [*control, *make_fields(bib, entered, original_language, price)]
     data = bytearray(record.as_marc())
     if len(data) > _MAX_RECORD:
         raise RecordError(1, "too_long")

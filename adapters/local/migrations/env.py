@@ -1,4 +1,4 @@
-"""Run the migrations of the embedded ILS on the connection that the caller opened; off-line SQL is not offered."""
+"""Run the migrations of the embedded ILS on the connection that the caller opened."""
 
 from __future__ import annotations
 
