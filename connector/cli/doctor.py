@@ -1,0 +1,207 @@
+"""``onecard doctor``: is everything in order, and if not, what is to be changed?
+
+Nothing here mends anything. Rule: a check never raises; what goes wrong inside is its result, with
+the remedy.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from connector.bootstrap import Application
+from connector.cli.context import CliContext, explain, json_option, pass_cli, write_json
+from connector.domain.policy import select_policy
+from connector.errors import AdapterError, ConfigurationError
+from connector.plugins.hookspecs import HealthResult
+from connector.ports.ils import Capability, IlsAdapter
+from connector.services.policy_check import compare_rules
+from connector.settings import Settings
+from connector.storage.crypto import Keyring
+from connector.storage.migrate import check_database
+
+__all__ = ["Check", "doctor", "run_checks"]
+
+OLDEST_PLAUSIBLE = datetime(2026, 1, 1, tzinfo=UTC)
+"""The project did not exist before: a clock that shows less is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One result, as ``--json`` prints it."""
+
+    name: str
+    status: Literal["ok", "warn", "fail"]
+    message: str
+    remedy: str = ""
+
+
+@click.command("doctor")
+@json_option
+@pass_cli
+def doctor(cli: CliContext, *, as_json: bool) -> None:
+    """Check settings, keys, database, clock, library systems, and loan rules against the policy.
+
+    \b
+    Example:
+      onecard doctor --json
+    """
+    checks = []
+    for check in run_checks(cli):
+        checks.append(check)
+        if not as_json:
+            _print(check)
+    ok = all(check.status != "fail" for check in checks)
+    if as_json:
+        write_json({"ok": ok, "checks": [asdict(check) for check in checks]})
+    else:
+        click.echo("All is well." if ok else "Not everything is well; see above.")
+    sys.exit(0 if ok else 1)
+
+
+def run_checks(cli: CliContext) -> Iterator[Check]:
+    """Yield each check as it ends; what depends on a failed one is left out."""
+    try:
+        settings = cli.settings
+    except ConfigurationError as err:
+        yield Check("settings", "fail", err.message, err.remedy)
+        return
+    yield Check("settings", "ok", f"{cli.config} is valid.")
+    yield from _clock_checks(settings)
+    storage = [
+        _guarded("keys", lambda: _check_keys(settings.store.key_file)),
+        _guarded("database", lambda: _check_database(settings)),
+    ]
+    yield from storage
+    if any(check.status == "fail" for check in storage):
+        return
+    try:
+        app = cli.app
+    except Exception as err:  # noqa: BLE001 - whatever stops the start is a result here
+        yield _failed("start", err)
+        return
+    yield from _terminal_checks(settings)
+    for code, adapter in app.adapters.items():
+        ping = _guarded(f"adapter {code}", partial(_check_adapter, adapter))
+        yield ping
+        if ping.status != "fail":
+            yield from _rule_checks(app, adapter)
+    for health in app.plugins.health_checks(app.info):
+        yield _guarded(health.name, health.run)
+
+
+def _print(check: Check) -> None:
+    mark, colour = {"ok": ("ok  ", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "red")}[
+        check.status
+    ]
+    click.echo(f"{click.style(mark, fg=colour)}  {check.name}: {check.message}")
+    if check.remedy:
+        click.echo(f"      → {check.remedy}")
+
+
+def _guarded(name: str, run: Callable[[], HealthResult]) -> Check:
+    try:
+        result = run()
+    except Exception as err:  # noqa: BLE001 - a check that breaks is a failed check
+        return _failed(name, err)
+    return Check(name, result.status, result.message, result.remedy)
+
+
+def _failed(name: str, err: Exception) -> Check:
+    if isinstance(err, ConfigurationError):
+        return Check(name, "fail", err.message, err.remedy)
+    message, _, remedy = explain(err).partition(". ")
+    return Check(name, "fail", f"{message.rstrip('.')}.", remedy)
+
+
+def _check_keys(path: Path) -> HealthResult:
+    keys = Keyring.load(path)
+    count = len(keys.key_ids)
+    return HealthResult("ok", f"{path.name} is readable by its owner only; {count} key(s).")
+
+
+def _check_database(settings: Settings) -> HealthResult:
+    state = check_database(settings.store.url)
+    if state.is_current:
+        return HealthResult("ok", f"Revision {state.found}.")
+    found = state.found or "empty"
+    return HealthResult(
+        "fail",
+        f"The database is {found}, the program needs {state.wanted}.",
+        "Run: onecard db upgrade",
+    )
+
+
+def _clock_checks(settings: Settings) -> Iterator[Check]:
+    now = datetime.now(UTC)
+    if now < OLDEST_PLAUSIBLE:
+        yield Check("clock", "fail", f"It shows {now:%Y-%m-%d}.", "Set it, and run NTP.")
+    else:
+        yield Check("clock", "ok", f"{now:%Y-%m-%d %H:%M} UTC.")
+    for library in settings.domain_libraries():
+        local = now.astimezone(library.zone)
+        name = f"zone {library.code}"
+        policy = select_policy(library.policies, settings.enrolment.category, local.date())
+        yield Check(name, "ok", f"{local:%Y-%m-%d %H:%M} in {library.zone.key}.")
+        if policy is None:
+            yield Check(
+                f"policy {library.code}",
+                "fail",
+                f"No policy of {settings.enrolment.category} is in force today.",
+                "Set effective_from of its [policy] table to today or earlier.",
+            )
+        else:
+            yield Check(f"policy {library.code}", "ok", f"Version {policy.version}.")
+
+
+def _terminal_checks(settings: Settings) -> Iterator[Check]:
+    if not settings.sip2.enabled:
+        return
+    for library in settings.libraries:
+        if not any(terminal.library == library.code for terminal in settings.sip2.terminals):
+            yield Check(
+                f"terminals {library.code}",
+                "warn",
+                "No self-check machine is configured.",
+                "Add [[sip2.terminals]] with login and password_file.",
+            )
+
+
+def _check_adapter(adapter: IlsAdapter) -> HealthResult:
+    adapter.ping()
+    return HealthResult("ok", f"{adapter.name} answers; {len(adapter.capabilities)} capabilities.")
+
+
+def _rule_checks(app: Application, adapter: IlsAdapter) -> Iterator[Check]:
+    code = adapter.institution_id
+    name = f"loan rules {code}"
+    if Capability.LOAN_RULES not in adapter.capabilities:
+        message = f"{adapter.name} cannot tell its own loan rules."
+        yield Check(name, "warn", message, "Compare them by hand.")
+        return
+    library = app.libraries[code]
+    policy = select_policy(
+        library.policies, app.settings.enrolment.category, library.today(app.now())
+    )
+    if policy is None:
+        return
+    try:
+        rules = adapter.loan_rules()
+    except AdapterError as err:
+        yield _failed(name, err)
+        return
+    mismatches = compare_rules(
+        policy, rules, obeys_due_dates=Capability.SET_DUE_DATE in adapter.capabilities
+    )
+    if not mismatches:
+        yield Check(name, "ok", f"They let the policy {policy.version} work.")
+    for mismatch in mismatches:
+        remedy = f"Change {mismatch.setting} in the library system."
+        yield Check(name, "warn", f"{mismatch}.", remedy)

@@ -1,0 +1,37 @@
+"""Lists for staff that no kiosk exchange needs: loans by state, patrons with accounts.
+
+Nothing here writes, and nothing here shows a name. Rule: ids only; the ledger and the register tell the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from connector.domain.ids import InstitutionId, LoanId, PatronId
+from connector.domain.loan import LoanState
+from connector.storage.engine import Database
+
+__all__ = ["Overview"]
+
+
+class Overview:
+    """Reads the whole database, in the order in which things began."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def list_loans(self, states: Collection[LoanState]) -> tuple[LoanId, ...]:
+        """Return the loans in any of these states, oldest first."""
+        if not states:
+            return ()
+        marks = ", ".join("?" for _ in states)
+        sql = f"SELECT loan_id FROM loan WHERE state IN ({marks}) ORDER BY asked_at, loan_id"  # noqa: S608 - marks only
+        rows = self._database.fetch(sql, [state.value for state in states])
+        return tuple(LoanId(row[0]) for row in rows)
+
+    def list_accounts(self) -> tuple[tuple[PatronId, InstitutionId], ...]:
+        """Return every enrolled patron with each library where he has an account."""
+        rows = self._database.fetch(
+            "SELECT person_id, institution FROM ils_account ORDER BY institution, person_id", ()
+        )
+        return tuple((PatronId(row[0]), InstitutionId(row[1])) for row in rows)
