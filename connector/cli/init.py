@@ -1,4 +1,4 @@
-"""``onecard init``: settings, keys, the first terminal's password and the database of a new installation.
+"""``onecard init``: settings, keys, a first password and the database of a new installation.
 
 Nothing here is overwritten: what exists stops the command before it writes anything.
 """

@@ -1,7 +1,7 @@
-"""``onecard ledger``: loans as the network knows them, outcomes that are unknown, loans made elsewhere.
+"""``onecard ledger``: loans, outcomes that are unknown, loans made elsewhere.
 
-Nothing here decides; settlement and adoption are services. Rule: what is shown of a patron is written to the audit
-trail, and no name is shown.
+Nothing here decides; settlement and adoption are services. Rule: what is shown of a patron is
+written to the audit trail, and no name is shown.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def show(
 def unknown(cli: CliContext, *, settle: bool, as_json: bool) -> None:
     """List loans whose outcome is not certain: asked, unknown, disputed.
 
-    Unknown ones keep their place in the quota until settlement has asked the library system; disputed ones are loans
-    that the kiosk was told to be refused.
+    Unknown ones keep their place in the quota until settlement has asked the library system;
+    disputed ones are loans that the kiosk was told to be refused.
 
     \b
     Example:

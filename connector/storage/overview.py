@@ -1,6 +1,7 @@
 """Lists for staff that no kiosk exchange needs: loans by state, patrons with accounts.
 
-Nothing here writes, and nothing here shows a name. Rule: ids only; the ledger and the register tell the rest.
+Nothing here writes, and nothing here shows a name. Rule: ids only; the ledger and the register tell
+the rest.
 """
 
 from __future__ import annotations
