@@ -23,6 +23,7 @@ from connector.domain.enrolment import (
 from connector.domain.ids import Identifier, InstitutionId, PatronId
 
 __all__ = [
+    "CARD_TAKEN",
     "Application",
     "Batch",
     "Consent",
@@ -31,6 +32,10 @@ __all__ = [
     "RowOutcome",
     "School",
 ]
+
+
+CARD_TAKEN = "duplicate_card"
+"""Code of a failed activation: the ILS has another account with that card number."""
 
 
 class RowOutcome(StrEnum):
@@ -252,7 +257,8 @@ class EnrolmentStore(Protocol):
         """Move ``library_approved | activating`` to ``activating``, one attempt more.
 
         The first attempt gives it a card number that no other application ever gets; later ones
-        keep it. None when the application is in another state.
+        keep it, unless the last one failed with ``CARD_TAKEN``: then it gets the next number. None
+        when the application is in another state.
 
         Raises:
             ConfigurationError: the range is used up.

@@ -12,7 +12,9 @@ from zoneinfo import ZoneInfo
 from connector.domain.card import CardRange
 from connector.domain.enrolment import RowContext
 from connector.domain.ids import InstitutionId
+from connector.errors import ConfigurationError
 from connector.ports.enrolment import School
+from connector.settings import EnrolmentSettings
 
 __all__ = ["EnrolmentRules"]
 
@@ -44,6 +46,33 @@ class EnrolmentRules:
     numbers_for_ils: frozenset[str] = frozenset({"id_card"})
     home_branch: str = ""
     pin_digits: int = 6
+
+    @classmethod
+    def from_settings(
+        cls, settings: EnrolmentSettings, institution: InstitutionId, zone: ZoneInfo
+    ) -> EnrolmentRules:
+        """Return the rules that ``[enrolment]`` gives a library.
+
+        Raises:
+            ConfigurationError: the card range is impossible.
+        """
+        numbers = settings.cards
+        try:
+            cards = CardRange(numbers.prefix, numbers.first, numbers.last, numbers.digits)
+        except ValueError as err:
+            raise ConfigurationError(f"[enrolment.cards]: {err}.", "Change that table.") from err
+        return cls(
+            institution=institution,
+            zone=zone,
+            cards=cards,
+            category=settings.category,
+            consent_text_version=settings.consent_text_version,
+            undertaking_version=settings.undertaking_version,
+            valid_years=settings.valid_years,
+            districts=settings.districts,
+            ask_again_after_refusal=settings.ask_again_after_refusal,
+            numbers_for_ils=settings.numbers_for_ils,
+        )
 
     def today(self, now: datetime) -> date:
         """Return the calendar day in the library's zone."""

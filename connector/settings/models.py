@@ -260,7 +260,7 @@ class TerminalSettings(Table):
     answer_unknown: Literal["silence", "96"] = "silence"
     pin: Literal["never", "if_sent", "always"] = "if_sent"
     permissions: frozenset[
-        Literal["block_patron", "enable_patron", "item_status", "offline_upload", "pay_fees"]
+        Literal["block_patron", "enable_patron", "item_status", "offline_upload"]
     ] = frozenset()
     allow_from: tuple[IPv4Network | IPv6Network, ...] = ()
     mask_name: bool = True
@@ -348,6 +348,7 @@ class SchoolSettings(Table):
     code: Code
     name: str
     library: str = ""
+    stage: Literal["kindergarten", "primary", "junior", "senior"] | None = None
     entry_mode: Literal["batch", "individual", "both"] | None = None
     school_review: bool | None = None
 
@@ -360,6 +361,10 @@ class EnrolmentSettings(Table):
             application passes the school before it reaches the library (A08, A39).
         purge_unanswered_days: applications without an answer are removed after this time (decision
             20).
+        districts: counties that the programme serves, as rosters write them; empty = any.
+        ask_again_after_refusal: a roster may bring a child again whose guardian refused.
+        numbers_for_ils: kinds of numbers that the ILS is given besides the card number, so that its
+            own desk finds the pupil by them; empty = none.
     """
 
     category: str = "student"
@@ -368,6 +373,9 @@ class EnrolmentSettings(Table):
     undertaking_version: str = "2026-09"
     valid_years: Annotated[int, Field(gt=0)] = 6
     purge_unanswered_days: Annotated[int, Field(gt=0)] = 180
+    districts: frozenset[str] = frozenset()
+    ask_again_after_refusal: bool = False
+    numbers_for_ils: frozenset[str] = frozenset({"id_card"})
     entry_mode: Literal["batch", "individual", "both"] = "batch"
     school_review: bool = False
     schools: tuple[SchoolSettings, ...] = ()

@@ -22,7 +22,15 @@ from connector.storage.unit_of_work import UnitOfWorkFactory
 
 __all__ = ["SqlConsents"]
 
-_OPENED = (ApplicationState.ACTIVE.value, ApplicationState.EXISTING_CARD.value)
+_OPENED = tuple(
+    state.value
+    for state in (
+        ApplicationState.ACTIVATING,
+        ApplicationState.ACTIVE,
+        ApplicationState.EXISTING_CARD,
+    )
+)
+"""From ``activating`` on the ILS may have an account."""
 
 
 class SqlConsents:

@@ -24,6 +24,7 @@ from connector.domain.enrolment import (
 from connector.domain.ids import InstitutionId, PatronId
 from connector.errors import ConfigurationError, StorageConflict
 from connector.ports.enrolment import (
+    CARD_TAKEN,
     Application,
     NewApplication,
 )
@@ -177,10 +178,12 @@ class SqlEnrolmentStore(SqlSchools, SqlConsents):
             if not changed:
                 return None
             row = fetch_row(unit, table, application_id=application_id)
-            if row.card is None:
+            if row.card is None or row.error == CARD_TAKEN:
                 card = cards.number_of(_next_serial(unit, row.institution, cards))
                 unit.connection.execute(
-                    update(table).where(table.c.application_id == application_id).values(card=card)
+                    update(table)
+                    .where(table.c.application_id == application_id)
+                    .values(card=card, error="")
                 )
                 row = fetch_row(unit, table, application_id=application_id)
             _audit_application(unit, "enrolment.activating", row, actor)

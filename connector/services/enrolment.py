@@ -1,0 +1,324 @@
+"""Student cards up to the library's approval: schools, rosters, reviews, what guardians said.
+
+Nothing here asks an ILS; ``connector.services.provisioning`` does, after approval and with consent.
+Rules: decisions 19 and 20 —
+
+- consent is a fact of its own: it can be recorded at any step, and moves no state;
+- a refusal removes the applicant and leaves a keyed digest, so that September does not ask again;
+- whoever withdraws before the card is open is removed; afterwards the card is dead at once, and
+  what hangs on it is settled when the last book is back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from connector.domain.enrolment import (
+    ApplicationState,
+    ConsentScope,
+    SchoolStage,
+    can_advance,
+)
+from connector.domain.ids import Identifier, InstitutionId
+from connector.domain.patron import StandingState
+from connector.errors import ConfigurationError, NotFound
+from connector.ports.clock import Clock
+from connector.ports.enrolment import Application, Batch, EnrolmentStore, School
+from connector.ports.store import AuditLog, PatronRegister
+from connector.services.enrolment_rules import EnrolmentRules
+from connector.services.roster import ImportReport, RosterImport, RowCheck
+
+__all__ = ["BatchProgress", "EnrolmentService", "StepReport"]
+
+_OPENED = frozenset(
+    {ApplicationState.ACTIVATING, ApplicationState.ACTIVE, ApplicationState.EXISTING_CARD}
+)
+"""From ``activating`` on the ILS may have an account."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """What a step did to a list of applications: how many took it, how many could not."""
+
+    done: int
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchProgress:
+    """How far a batch is (A43); refused applicants are gone, so the sum may be below the rows."""
+
+    batch: Batch
+    school: School | None
+    states: Mapping[ApplicationState, int]
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentService:
+    """Enrolment at every library of the process.
+
+    Attributes:
+        rules: by library.
+        checks: plugins that look at a row.
+    """
+
+    register: PatronRegister
+    store: EnrolmentStore
+    audit: AuditLog
+    rules: Mapping[InstitutionId, EnrolmentRules]
+    now: Clock
+    checks: Sequence[RowCheck] = ()
+
+    def rules_of(self, institution: InstitutionId) -> EnrolmentRules:
+        """Return a library's rules; ``ConfigurationError`` for an unknown library."""
+        try:
+            return self.rules[institution]
+        except KeyError as err:
+            raise ConfigurationError(
+                f"There is no library {institution}.", f"Use one of: {', '.join(self.rules)}."
+            ) from err
+
+    # --- schools
+
+    def save_school(
+        self,
+        institution: InstitutionId,
+        code: str,
+        name: str,
+        *,
+        stage: SchoolStage | None = None,
+        entry_mode: str = "both",
+        review_individual: bool = False,
+        disabled: bool = False,
+    ) -> School:
+        """Add a school, or change the one with this code."""
+        self.rules_of(institution)
+        if entry_mode not in {"batch", "individual", "both"}:
+            raise ConfigurationError("Unknown entry mode.", "Use batch, individual or both.")
+        school = School(
+            school_id="",
+            institution=institution,
+            code=code,
+            name=name,
+            stage=stage,
+            entry_mode=entry_mode,  # type: ignore[arg-type]  # checked above
+            review_individual=review_individual,
+            disabled=disabled,
+        )
+        return self.store.save_school(school)
+
+    def find_school(self, institution: InstitutionId, code: str) -> School:
+        """Return a school; raises ``NotFound``."""
+        school = self.store.find_school(institution, code)
+        if school is None:
+            raise NotFound("school")
+        return school
+
+    def list_schools(self, institution: InstitutionId) -> tuple[School, ...]:
+        """Return the library's schools by code."""
+        return self.store.list_schools(institution)
+
+    # --- rosters and batches
+
+    def import_roster(
+        self,
+        path: Path,
+        school: School,
+        *,
+        actor: str,
+        dry_run: bool = False,
+        on_row: Callable[[int, int], None] | None = None,
+    ) -> ImportReport:
+        """Import a roster; see ``RosterImport.run``."""
+        task = RosterImport(
+            register=self.register,
+            store=self.store,
+            audit=self.audit,
+            rules=self.rules_of(school.institution),
+            now=self.now,
+            checks=self.checks,
+        )
+        return task.run(path, school, actor=actor, dry_run=dry_run, on_row=on_row)
+
+    def find_batch(self, institution: InstitutionId, number: str) -> Batch:
+        """Return a batch; raises ``NotFound``."""
+        batch = self.store.find_batch(institution, number)
+        if batch is None:
+            raise NotFound("batch")
+        return batch
+
+    def list_progress(
+        self, institution: InstitutionId, *, school: School | None = None
+    ) -> tuple[BatchProgress, ...]:
+        """Return every batch, newest first, with the states of its applications (A43)."""
+        schools = {each.school_id: each for each in self.store.list_schools(institution)}
+        batches = self.store.list_batches(
+            institution, school_id=school.school_id if school else None
+        )
+        return tuple(
+            BatchProgress(
+                batch, schools.get(batch.school_id), self.store.count_states(batch.batch_id)
+            )
+            for batch in batches
+        )
+
+    def list_applications(
+        self,
+        batch: Batch,
+        *,
+        rows: Sequence[int] = (),
+        states: Sequence[ApplicationState] = (),
+    ) -> tuple[Application, ...]:
+        """Return a batch's applications.
+
+        Args:
+            rows: row numbers of the sheet; empty = all. One without an application is ``NotFound``.
+        """
+        found = self.store.list_applications(
+            batch.institution, states=states, batch_id=batch.batch_id
+        )
+        if not rows:
+            return found
+        if missing := set(rows) - {application.batch_row for application in found}:
+            raise NotFound(f"row {min(missing)} of the batch")
+        return tuple(application for application in found if application.batch_row in rows)
+
+    # --- reviews
+
+    def review(self, applications: Sequence[Application], *, actor: str) -> StepReport:
+        """The school's review: ``entered`` → ``school_reviewed``; repeating it does nothing."""
+        return self._advance(applications, ApplicationState.SCHOOL_REVIEWED, actor)
+
+    def approve(self, applications: Sequence[Application], *, actor: str) -> StepReport:
+        """The library's approval, after the school's review where the route has one."""
+        return self._advance(applications, ApplicationState.LIBRARY_APPROVED, actor)
+
+    def _advance(
+        self, applications: Sequence[Application], new: ApplicationState, actor: str
+    ) -> StepReport:
+        reviews = {
+            school.school_id: school.review_individual
+            for institution in {application.institution for application in applications}
+            for school in self.store.list_schools(institution)
+        }
+        done = 0
+        for application in applications:
+            if application.state in _REACHED_BEFORE[new] and can_advance(
+                application.state,
+                new,
+                route=application.route,
+                review_individual=reviews.get(application.school_id, False),
+            ):
+                done += self.store.move_application(
+                    application.application_id,
+                    application.state,
+                    new,
+                    actor=actor,
+                    now=self.now(),
+                )
+        return StepReport(done, len(applications) - done)
+
+    # --- what guardians said
+
+    def record_consent(
+        self,
+        applications: Sequence[Application],
+        scopes: Sequence[ConsentScope],
+        *,
+        evidence: str,
+        actor: str,
+        text_version: str = "",
+        undertaking: bool = True,
+    ) -> StepReport:
+        """Record that the guardians agreed, each for his own child.
+
+        Args:
+            evidence: where the signed forms are kept; no consent without it (A22).
+            text_version: the text that they signed; the library's present one when empty.
+            undertaking: the form holds the undertaking to keep the rules too.
+        """
+        if not evidence.strip():
+            raise ConfigurationError(
+                "A consent needs its evidence.", "Give --evidence: where the form is kept."
+            )
+        for application in applications:
+            rules = self.rules_of(application.institution)
+            for scope in scopes:
+                self.store.record_consent(
+                    application.patron_id,
+                    application.institution,
+                    scope,
+                    text_version=text_version or rules.consent_text_version,
+                    given=True,
+                    evidence=evidence.strip(),
+                    actor=actor,
+                    now=self.now(),
+                )
+            if undertaking:
+                self.store.record_undertaking(
+                    application.patron_id,
+                    application.institution,
+                    text_version=rules.undertaking_version,
+                    evidence=evidence.strip(),
+                    actor=actor,
+                    now=self.now(),
+                )
+        return StepReport(len(applications), 0)
+
+    def refuse_consent(self, applications: Sequence[Application], *, actor: str) -> StepReport:
+        """Record that the guardians refused: the applicants are removed (scenario 5).
+
+        An applicant whose card is open already is skipped; that is a withdrawal.
+        """
+        done = 0
+        for application in applications:
+            if application.state in _OPENED:
+                continue
+            known = self.register.fetch_personal(application.patron_id)
+            numbers = (Identifier("id_card", known.id_number),) if known.id_number else ()
+            self.store.erase_applicant(
+                application.patron_id, refused=numbers, actor=actor, now=self.now()
+            )
+            done += 1
+        return StepReport(done, len(applications) - done)
+
+    def withdraw_consent(
+        self, applications: Sequence[Application], scope: ConsentScope, *, actor: str
+    ) -> StepReport:
+        """Record that guardians withdrew one consent (scenario 6).
+
+        Without the consent for the card, a card that is open is dead from the next message of a
+        kiosk on, in our own register; ``Provisioning.block_withdrawn`` tells the ILS. An applicant
+        without an open card is removed.
+        """
+        done = 0
+        for application in applications:
+            done += self.store.withdraw_consent(
+                application.patron_id, scope, actor=actor, now=self.now()
+            )
+            if scope is not ConsentScope.CARD:
+                continue
+            if application.state not in _OPENED:
+                self.store.erase_applicant(application.patron_id, actor=actor, now=self.now())
+                continue
+            self.register.set_state(application.patron_id, StandingState.WITHDRAWN)
+            self.store.move_application(
+                application.application_id,
+                application.state,
+                ApplicationState.WITHDRAWN,
+                actor=actor,
+                now=self.now(),
+                reason="consent_withdrawn",
+            )
+        return StepReport(done, len(applications) - done)
+
+
+_REACHED_BEFORE: Mapping[ApplicationState, frozenset[ApplicationState]] = {
+    ApplicationState.SCHOOL_REVIEWED: frozenset({ApplicationState.ENTERED}),
+    ApplicationState.LIBRARY_APPROVED: frozenset(
+        {ApplicationState.ENTERED, ApplicationState.SCHOOL_REVIEWED}
+    ),
+}
+"""From where a reviewer may bring an application forward."""
