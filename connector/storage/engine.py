@@ -18,7 +18,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NoReturn
 
@@ -30,7 +30,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from connector.errors import ConfigurationError, StorageConflict, StorageUnavailable
 
-__all__ = ["Database", "parse_moment"]
+__all__ = ["Database", "moment_parameter", "parse_moment", "psycopg_style"]
 
 _BUSY_TIMEOUT_S = 10.0
 _RETRY_STATES = frozenset({"40001", "40P01", "55P03"})
@@ -49,8 +49,14 @@ def parse_moment(value: str | datetime | None) -> datetime | None:
     return datetime.fromisoformat(value)
 
 
+def moment_parameter(value: datetime, *, is_sqlite: bool) -> datetime | str:
+    """Return a moment as a parameter of a raw statement."""
+    return value.astimezone(UTC).isoformat(timespec="microseconds") if is_sqlite else value
+
+
 @lru_cache(maxsize=256)
-def _psycopg_style(sql: str) -> str:
+def psycopg_style(sql: str) -> str:
+    """Return a statement with psycopg's mark for a parameter in place of ``?``."""
     return sql.replace("?", "%s")
 
 
@@ -125,7 +131,7 @@ class Database:
             try:
                 cursor = connection.cursor()
                 try:
-                    cursor.execute(sql if self.is_sqlite else _psycopg_style(sql), parameters)
+                    cursor.execute(sql if self.is_sqlite else psycopg_style(sql), parameters)
                     return list(cursor.fetchall())
                 finally:
                     cursor.close()

@@ -245,7 +245,9 @@ loan = Table(
     Column("policy_version", _Code, nullable=False, server_default=""),
     Column("first_absent_at", UtcDateTime),
     Column("lease_until", UtcDateTime),
+    Column("renewal_until", UtcDateTime),
     Column("counted_at", UtcDateTime),
+    Column("changed_at", UtcDateTime, nullable=False),
     Column("closed_at", UtcDateTime),
     Column("test", Boolean, nullable=False, server_default=text("false")),
     Index(
@@ -271,7 +273,13 @@ loan = Table(
         postgresql_where=text("state IN ('asked', 'unknown')"),
     ),
 )
-"""``counted_at``: when the loan was written into the statistics, once; None = not yet."""
+"""``asked_at``, ``changed_at`` and ``counted_at`` are our own clock's; ``opened_at``, ``renewed_at``
+and ``closed_at`` are the moment when it happened, which may lie earlier.
+
+``changed_at``: when the state last moved; an older read of the ILS says nothing about this row.
+``counted_at``: when the loan was written into the statistics, once; None = not yet.
+``renewal_until``: until when a renewal is claimed.
+"""
 
 patron_quota = Table(
     "patron_quota",

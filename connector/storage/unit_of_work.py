@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
 from sqlalchemy import Connection, Table, insert
 from sqlalchemy.dialects import postgresql, sqlite
@@ -24,7 +25,7 @@ from connector.ports.clock import Clock
 from connector.storage import tables
 from connector.storage.audit_chain import AuditChain, AuditChains
 from connector.storage.crypto import Keyring
-from connector.storage.engine import Database
+from connector.storage.engine import Database, moment_parameter, psycopg_style
 
 __all__ = ["EventRow", "FactRow", "UnitOfWork", "UnitOfWorkFactory"]
 
@@ -100,6 +101,21 @@ class UnitOfWork:
         self.is_sqlite = is_sqlite
         self._chains = chains
         self._chain: AuditChain | None = None
+
+    def fetch(self, sql: str, parameters: Sequence[Any], *, lock: str = "") -> Sequence[Any]:
+        """Return all rows of one raw statement, with ``?`` for each parameter.
+
+        Args:
+            lock: on PostgreSQL, lock these rows until the commit: table name, or table name and
+                ``SKIP LOCKED``. SQLite's transaction has the whole database already.
+        """
+        if not self.is_sqlite:
+            sql = psycopg_style(f"{sql} FOR UPDATE OF {lock}" if lock else sql)
+        return self.connection.exec_driver_sql(sql, tuple(parameters)).all()
+
+    def moment(self, value: datetime) -> datetime | str:
+        """Return a moment as a parameter of ``fetch``."""
+        return moment_parameter(value, is_sqlite=self.is_sqlite)
 
     def insert_or_ignore(self, table: Table, values: Mapping[str, object]) -> bool:
         """Insert a row unless a unique constraint is in the way; say whether it went in.

@@ -1,0 +1,83 @@
+"""Rows without an answer: ageing, leasing, and what settlement hears about them.
+
+Nothing here asks an ILS; ``connector.services.settlement`` does. Rules: decisions 7 and 10.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import select, update
+
+from connector.domain.ids import InstitutionId, LoanId
+from connector.domain.loan import Loan, LoanState
+from connector.storage import tables
+from connector.storage.repositories.loan_journal import change_loan
+from connector.storage.repositories.loan_outcomes import require_loan
+from connector.storage.unit_of_work import UnitOfWorkFactory
+
+__all__ = ["LoanSettling"]
+
+_LOAN = tables.loan.c
+
+
+class LoanSettling:
+    """The part of the ledger that settlement works with."""
+
+    _work: UnitOfWorkFactory
+
+    def expire_asked(self, now: datetime) -> int:
+        """Turn ``asked`` rows past their time into ``unknown``; return how many."""
+        expired = (_LOAN.state == LoanState.ASKED.value) & (_LOAN.expires_at <= now)
+        with self._work.database.read() as connection:
+            if connection.execute(select(_LOAN.loan_id).where(expired).limit(1)).first() is None:
+                return 0
+        with self._work.begin() as unit:
+            rows = unit.connection.execute(
+                update(tables.loan)
+                .where(expired)
+                .values(state=LoanState.UNKNOWN.value, changed_at=unit.now)
+                .returning(_LOAN.loan_id, _LOAN.institution)
+            ).all()
+            for loan_id, institution in rows:
+                unit.audit("loan.unknown", actor="worker", subject=loan_id, institution=institution)
+            return len(rows)
+
+    def lease_unknown(
+        self, lender: InstitutionId, now: datetime, *, lease: timedelta, limit: int = 50
+    ) -> tuple[Loan, ...]:
+        """Lease ``unknown`` rows; another worker does not see them until the lease ends."""
+        due = (
+            (_LOAN.institution == lender)
+            & (_LOAN.state == LoanState.UNKNOWN.value)
+            & (_LOAN.lease_until.is_(None) | (_LOAN.lease_until <= now))
+        )
+        waiting = select(_LOAN.loan_id).where(due).order_by(_LOAN.asked_at).limit(limit)
+        with self._work.database.read() as connection:
+            if connection.execute(waiting.limit(1)).first() is None:
+                return ()
+        with self._work.begin() as unit:
+            ids = unit.connection.scalars(waiting.with_for_update(skip_locked=True)).all()
+            unit.connection.execute(
+                update(tables.loan).where(_LOAN.loan_id.in_(ids)).values(lease_until=now + lease)
+            )
+            return tuple(require_loan(unit, loan_id).loan for loan_id in ids)
+
+    def note_absent(self, loan_id: LoanId, now: datetime) -> Loan:
+        """Remember when settlement first heard "not on loan"."""
+        with self._work.begin() as unit:
+            row = require_loan(unit, loan_id)
+            if row.loan.state is not LoanState.UNKNOWN or row.loan.first_absent_at is not None:
+                return row.loan
+            change_loan(unit, loan_id, first_absent_at=now)
+            return require_loan(unit, loan_id).loan
+
+    def forget_absent(self, lender: InstitutionId) -> None:
+        """Forget earlier "not on loan" answers: the ILS was away since."""
+        with self._work.begin() as unit:
+            unit.connection.execute(
+                update(tables.loan)
+                .where(_LOAN.institution == lender, _LOAN.state == LoanState.UNKNOWN.value)
+                .where(_LOAN.first_absent_at.is_not(None))
+                .values(first_absent_at=None)
+            )

@@ -1,0 +1,414 @@
+"""People whom we enrolled: identifiers, accounts, standing, encrypted data.
+
+Nothing here knows a school or a consent. Rules (decisions 3, 5, 22) —
+
+- a number is stored as a keyed digest and looked for by every key of the key file;
+- ``resolve`` is one raw statement, because it runs at every exchange;
+- of several people whom the scanned numbers fit, the first number in the caller's order decides;
+- erasure destroys the person's key and what is in clear; the bare row stays, for the loans.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any
+
+from sqlalchemy import delete, select, update
+
+from connector.domain.ids import Identifier, IlsPatronId, InstitutionId, PatronId
+from connector.domain.loan import UNCLOSED
+from connector.domain.patron import PatronStanding, StandingState
+from connector.errors import NotFound, StorageConflict
+from connector.ports.store import PersonalData
+from connector.storage import tables
+from connector.storage.crypto import PersonCipher
+from connector.storage.unit_of_work import UnitOfWork, UnitOfWorkFactory
+
+__all__ = ["StoredPeople"]
+
+_FIELDS = ("name", "id_number", "phone", "guardian_name", "guardian_phone", "birth_date")
+_STANDING = (
+    "SELECT p.person_id, p.category, p.state, p.institution, p.expires, p.stage, "
+    "a.ils_patron, a.expires, "
+    "(SELECT COUNT(*) FROM violation v WHERE v.person_id = p.person_id AND v.lifted_at IS NULL)"
+)
+_ACCOUNT = "LEFT JOIN ils_account a ON a.person_id = p.person_id AND a.institution = ?"
+_BY_ID = f"{_STANDING} FROM person p {_ACCOUNT} WHERE p.person_id = ? AND p.erased_at IS NULL"
+_BY_DIGEST = (
+    f"{_STANDING}, i.kind, i.digest FROM identifier i "
+    f"JOIN person p ON p.person_id = i.person_id {_ACCOUNT} "
+    "WHERE i.retired_at IS NULL AND p.erased_at IS NULL AND i.digest IN "
+)
+_STATES = {state.value: state for state in StandingState}
+
+
+class StoredPeople:
+    """The register of people in our own database."""
+
+    def __init__(self, work: UnitOfWorkFactory) -> None:
+        self._work = work
+        self._database = work.database
+        self._keyring = work.keyring
+
+    # --- at every exchange ----------------------------------------------------------------------
+
+    def resolve(
+        self, scanned: Sequence[Identifier], institution: InstitutionId
+    ) -> PatronStanding | None:
+        """Return the enrolled patron with any of these identifiers, or None."""
+        digests = {
+            digest: order
+            for order, identifier in reversed(list(enumerate(scanned)))
+            for _, digest in self._keyring.digests(identifier)
+        }
+        if not digests:
+            return None
+        marks = ", ".join("?" * len(digests))
+        rows = self._database.fetch(f"{_BY_DIGEST}({marks})", (institution, *digests))
+        fits = [
+            (order, row) for row in rows if scanned[order := digests[bytes(row[10])]].kind == row[9]
+        ]
+        if not fits:
+            return None
+        _, row = min(fits, key=lambda fit: fit[0])
+        return self._standing(row, scanned_kind=row[9])
+
+    def find_standing(
+        self, patron_id: PatronId, institution: InstitutionId
+    ) -> PatronStanding | None:
+        """Return the standing of a known patron."""
+        rows = self._database.fetch(_BY_ID, (institution, patron_id))
+        return self._standing(rows[0], scanned_kind="") if rows else None
+
+    def _standing(self, row: Sequence[Any], *, scanned_kind: str) -> PatronStanding:
+        account_ends = _read_date(row[7])
+        ended = account_ends is not None and account_ends < self._work.now().date()
+        return PatronStanding(
+            patron_id=PatronId(row[0]),
+            category=row[1],
+            state=_STATES[row[2]],
+            home=InstitutionId(row[3]),
+            scanned_kind=scanned_kind,
+            ils_patron=None if ended or row[6] is None else IlsPatronId(row[6]),
+            expires=_read_date(row[4]),
+            violations=row[8],
+            stage=row[5],
+        )
+
+    # --- the register ---------------------------------------------------------------------------
+
+    def add_person(
+        self,
+        data: PersonalData,
+        identifiers: Sequence[Identifier],
+        *,
+        home: InstitutionId,
+        category: str,
+        stage: str = "",
+        state: StandingState = StandingState.INACTIVE,
+    ) -> PatronId:
+        """Store a new person; raises ``StorageConflict`` if an identifier is taken."""
+        with self._work.begin() as unit:
+            return add_person(
+                unit,
+                data,
+                identifiers,
+                home=home,
+                category=category,
+                stage=stage,
+                state=state,
+            )
+
+    def find_person(self, identifiers: Sequence[Identifier]) -> PatronId | None:
+        """Return who has any of these identifiers, retired ones too."""
+        with self._database.read() as connection:
+            for identifier in identifiers:
+                digests = [digest for _, digest in self._keyring.digests(identifier)]
+                found = connection.scalar(
+                    select(tables.identifier.c.person_id)
+                    .where(tables.identifier.c.digest.in_(digests))
+                    .where(tables.identifier.c.kind == identifier.kind)
+                )
+                if found is not None:
+                    return PatronId(found)
+        return None
+
+    def fetch_personal(self, patron_id: PatronId) -> PersonalData:
+        """Decrypt one person's data; raises ``NotFound``."""
+        columns = [tables.person.c[name] for name in _FIELDS]
+        with self._database.read() as connection:
+            row = connection.execute(
+                select(tables.person_key.c.wrapped, *columns)
+                .join(tables.person, tables.person.c.person_id == tables.person_key.c.person_id)
+                .where(tables.person.c.person_id == patron_id)
+            ).first()
+        if row is None:
+            raise NotFound("patron")
+        return _open_data(self._keyring.open_person(patron_id, row[0]), row[1:])
+
+    def update_personal(self, patron_id: PatronId, data: PersonalData) -> None:
+        """Replace one person's data; raises ``NotFound``."""
+        with self._work.begin() as unit:
+            wrapped = unit.connection.scalar(
+                select(tables.person_key.c.wrapped).where(
+                    tables.person_key.c.person_id == patron_id
+                )
+            )
+            if wrapped is None:
+                raise NotFound("patron")
+            cipher = self._keyring.open_person(patron_id, wrapped)
+            _change_person(unit, patron_id, **_seal_data(cipher, data))
+            unit.audit("person.updated", actor="register", subject=patron_id)
+
+    def add_identifier(self, patron_id: PatronId, identifier: Identifier) -> None:
+        """Give the person one more number; raises ``StorageConflict`` if another person has it."""
+        with self._work.begin() as unit:
+            home = _home_of(unit, patron_id)
+            _add_identifier(unit, patron_id, identifier, institution=home)
+            unit.audit(
+                "identifier.added",
+                actor="register",
+                subject=patron_id,
+                detail={"kind": identifier.kind},
+                institution=home,
+            )
+
+    def retire_identifier(self, patron_id: PatronId, identifier: Identifier) -> bool:
+        """End a number, as of a lost card: it resolves to nobody and nobody else can get it."""
+        digests = [digest for _, digest in self._keyring.digests(identifier)]
+        table = tables.identifier
+        with self._work.begin() as unit:
+            result = unit.connection.execute(
+                update(table)
+                .where(table.c.person_id == patron_id, table.c.kind == identifier.kind)
+                .where(table.c.digest.in_(digests), table.c.retired_at.is_(None))
+                .values(retired_at=unit.now)
+            )
+            if result.rowcount:
+                unit.audit(
+                    "identifier.retired",
+                    actor="register",
+                    subject=patron_id,
+                    detail={"kind": identifier.kind},
+                )
+            return result.rowcount > 0
+
+    def set_state(
+        self, patron_id: PatronId, state: StandingState, *, expires: date | None = None
+    ) -> None:
+        """Change the person's state; raises ``NotFound``.
+
+        Args:
+            expires: None leaves the date as it is.
+        """
+        with self._work.begin() as unit:
+            values: dict[str, object] = {"state": state.value}
+            if expires is not None:
+                values["expires"] = expires
+            home = _home_of(unit, patron_id)
+            _change_person(unit, patron_id, **values)
+            unit.audit(
+                "person.state_set",
+                actor="register",
+                subject=patron_id,
+                detail={"state": state.value},
+                institution=home,
+            )
+
+    def set_account(
+        self,
+        patron_id: PatronId,
+        institution: InstitutionId,
+        ils_patron: IlsPatronId,
+        *,
+        kind: str = "home",
+        expires: date | None = None,
+    ) -> None:
+        """Record the person's account in one ILS, in place of the one recorded before."""
+        with self._work.begin() as unit:
+            _home_of(unit, patron_id)
+            key = {"person_id": patron_id, "institution": institution}
+            values = {
+                "ils_patron": ils_patron,
+                "kind": kind,
+                "expires": expires,
+                "updated_at": unit.now,
+            }
+            if not unit.insert_or_ignore(tables.ils_account, {**key, **values}):
+                unit.connection.execute(
+                    update(tables.ils_account)
+                    .where(tables.ils_account.c.person_id == patron_id)
+                    .where(tables.ils_account.c.institution == institution)
+                    .values(values)
+                )
+            unit.audit(
+                "account.set",
+                actor="register",
+                subject=patron_id,
+                detail={"kind": kind},
+                institution=institution,
+            )
+
+    # --- keys -----------------------------------------------------------------------------------
+
+    def erase_person(self, patron_id: PatronId, *, actor: str) -> None:
+        """Destroy the person's key and all that names him (decision 22).
+
+        Raises:
+            StorageConflict: he still has unclosed loans.
+            NotFound: there is no such person.
+        """
+        with self._work.begin() as unit:
+            home = _home_of(unit, patron_id)
+            loan = tables.loan
+            unclosed = loan.c.state.in_([state.value for state in UNCLOSED])
+            if unit.connection.scalar(
+                select(loan.c.loan_id).where(loan.c.person_id == patron_id, unclosed).limit(1)
+            ):
+                raise StorageConflict("the person has unclosed loans")
+            for table in (tables.person_key, tables.identifier, tables.ils_account):
+                unit.connection.execute(delete(table).where(table.c.person_id == patron_id))
+            unit.connection.execute(
+                update(loan).where(loan.c.person_id == patron_id).values(ils_patron="")
+            )
+            _change_person(
+                unit,
+                patron_id,
+                **dict.fromkeys(_FIELDS),
+                state=StandingState.WITHDRAWN.value,
+                erased_at=unit.now,
+            )
+            unit.audit("person.erased", actor=actor, subject=patron_id, institution=home)
+
+    def rewrap_keys(self, *, limit: int = 500) -> int:
+        """Wrap up to ``limit`` people's keys by the active key; return how many were left before.
+
+        Numbers get their new digest when they are next stored; until then the old key finds them,
+        and it must stay in the key file.
+        """
+        key = tables.person_key
+        with self._work.begin() as unit:
+            rows = unit.connection.execute(
+                select(key.c.person_id, key.c.wrapped)
+                .where(key.c.key_id != self._keyring.active)
+                .limit(limit)
+            ).all()
+            for person_id, wrapped in rows:
+                key_id, sealed = self._keyring.rewrap(person_id, wrapped)
+                unit.connection.execute(
+                    update(key)
+                    .where(key.c.person_id == person_id)
+                    .values(key_id=key_id, wrapped=sealed)
+                )
+            if rows:
+                unit.audit("keys.rewrapped", actor="register", detail={"count": len(rows)})
+            return len(rows)
+
+
+def add_person(
+    unit: UnitOfWork,
+    data: PersonalData,
+    identifiers: Sequence[Identifier],
+    *,
+    home: InstitutionId,
+    category: str,
+    stage: str = "",
+    state: StandingState = StandingState.INACTIVE,
+) -> PatronId:
+    """Store a new person within a unit of work; raises ``StorageConflict``."""
+    patron_id = PatronId(str(uuid.uuid4()))
+    key_id, wrapped = unit.keyring.new_person_key(patron_id)
+    cipher = unit.keyring.open_person(patron_id, wrapped)
+    unit.connection.execute(
+        tables.person.insert().values(
+            person_id=patron_id,
+            institution=home,
+            category=category,
+            stage=stage,
+            state=state.value,
+            created_at=unit.now,
+            updated_at=unit.now,
+            **_seal_data(cipher, data),
+        )
+    )
+    unit.connection.execute(
+        tables.person_key.insert().values(
+            person_id=patron_id, institution=home, key_id=key_id, wrapped=wrapped
+        )
+    )
+    for identifier in identifiers:
+        _add_identifier(unit, patron_id, identifier, institution=home)
+    unit.audit("person.added", actor="register", subject=patron_id, institution=home)
+    return patron_id
+
+
+def _add_identifier(
+    unit: UnitOfWork, patron_id: PatronId, identifier: Identifier, *, institution: str
+) -> None:
+    table = tables.identifier
+    digests = [digest for _, digest in unit.keyring.digests(identifier)]
+    owner = unit.connection.scalar(
+        select(table.c.person_id).where(
+            table.c.digest.in_(digests), table.c.kind == identifier.kind
+        )
+    )
+    if owner is not None and owner != patron_id:
+        raise StorageConflict(f"identifier {identifier.kind}")
+    if owner is not None:
+        return
+    key_id, digest = unit.keyring.digest(identifier)
+    inserted = unit.insert_or_ignore(
+        table,
+        {
+            "person_id": patron_id,
+            "institution": institution,
+            "kind": identifier.kind,
+            "key_id": key_id,
+            "digest": digest,
+        },
+    )
+    if not inserted:
+        raise StorageConflict(f"identifier {identifier.kind}")
+
+
+def _home_of(unit: UnitOfWork, patron_id: PatronId) -> str:
+    home = unit.connection.scalar(
+        select(tables.person.c.institution)
+        .where(tables.person.c.person_id == patron_id, tables.person.c.erased_at.is_(None))
+        .with_for_update()
+    )
+    if home is None:
+        raise NotFound("patron")
+    return home
+
+
+def _change_person(unit: UnitOfWork, patron_id: PatronId, **values: object) -> None:
+    unit.connection.execute(
+        update(tables.person)
+        .where(tables.person.c.person_id == patron_id)
+        .values(values | {"updated_at": unit.now})
+    )
+
+
+def _seal_data(cipher: PersonCipher, data: PersonalData) -> Mapping[str, bytes | None]:
+    plain = {name: getattr(data, name) for name in _FIELDS}
+    birth = data.birth_date
+    plain["birth_date"] = birth.isoformat() if birth is not None else ""
+    return {
+        name: cipher.seal("person", name, value) if value else None for name, value in plain.items()
+    }
+
+
+def _open_data(cipher: PersonCipher, sealed: Sequence[bytes | None]) -> PersonalData:
+    plain = {
+        name: cipher.open("person", name, value) if value is not None else ""
+        for name, value in zip(_FIELDS, sealed, strict=True)
+    }
+    birth = plain.pop("birth_date")
+    return PersonalData(**plain, birth_date=date.fromisoformat(birth) if birth else None)
+
+
+def _read_date(value: str | date | None) -> date | None:
+    return date.fromisoformat(value) if isinstance(value, str) else value

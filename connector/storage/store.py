@@ -1,0 +1,72 @@
+"""Our own database as the rest of the program gets it: one object with the ports as attributes.
+
+Nothing here has a statement of its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from connector.errors import ConfigurationError
+from connector.ports.clock import Clock, utc_now
+from connector.storage.crypto import Keyring
+from connector.storage.engine import Database
+from connector.storage.outbox import Outbox
+from connector.storage.repositories.audit import StoredAudit
+from connector.storage.repositories.institutions import StoredInstitutions
+from connector.storage.repositories.item_facts import StoredItemFacts
+from connector.storage.repositories.ledger import StoredLedger
+from connector.storage.repositories.people import StoredPeople
+from connector.storage.repositories.violations import StoredViolations
+from connector.storage.schema import SchemaState, check_schema
+from connector.storage.unit_of_work import UnitOfWorkFactory
+
+__all__ = ["Store", "open_store"]
+
+
+class Store:
+    """The database and the keys, opened.
+
+    Attributes:
+        keyring: for pseudonyms in logs; what else it can do is storage's own business.
+        work: begins units of work, for repositories that live elsewhere in this package.
+        ledger, people, item_facts, violations, audit: the ports of ``connector.ports``.
+        outbox: messages to other libraries.
+        institutions: the copy of the configured libraries.
+    """
+
+    def __init__(self, url: str, keyring: Keyring, *, now: Clock = utc_now) -> None:
+        self.keyring = keyring
+        self.database = Database(url)
+        self.work = UnitOfWorkFactory(self.database, keyring, now=now)
+        self.ledger = StoredLedger(self.work)
+        self.people = StoredPeople(self.work)
+        self.item_facts = StoredItemFacts(self.work)
+        self.violations = StoredViolations(self.work)
+        self.audit = StoredAudit(self.work)
+        self.outbox = Outbox(self.work)
+        self.institutions = StoredInstitutions(self.work)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.database.close()
+
+
+def open_store(url: str, key_file: Path, *, now: Clock = utc_now) -> Store:
+    """Open the database with the keys of the key file.
+
+    Raises:
+        ConfigurationError: the key file cannot be used, or the tables are missing or older than
+            this release.
+        StorageUnavailable: the database cannot be reached.
+    """
+    store = Store(url, Keyring.load(key_file), now=now)
+    try:
+        state = check_schema(store.database)
+        if state in {SchemaState.EMPTY, SchemaState.OLD}:
+            what = "has no tables" if state is SchemaState.EMPTY else "is older than this release"
+            raise ConfigurationError(f"The database {what}.", "Run `onecard db upgrade`.")
+    except BaseException:
+        store.close()
+        raise
+    return store
