@@ -1,28 +1,30 @@
 """SIP2 frames to messages and back: lenient in what it reads, exact in what it sends.
 
-Nothing here splits a stream (``framing``), keeps a state (``session``) or knows what a message is for. ``decode`` never
-raises and reports what it repaired as ``Frame.problems``; ``encode`` raises only for a message that does not exist.
+Nothing here splits a stream (``framing``), keeps a state (``session``) or knows what a message is
+for. ``decode`` never raises and reports what it repaired as ``Frame.problems``; ``encode`` raises
+only for a message that does not exist.
 
-Rules, reading: the checksum is verified on the bytes as received; then the whole frame is decoded; only then it is split,
-because the second byte of 117 GBK and 85 Big5 characters equals ``|``. Unknown tags are kept in order, with repeats.
-Rules, writing: required tags always, in the standard's order, the others after them, unknown ones last and in the
-order given; no delimiter, CR, LF, NUL or other control character inside a value; values end on a character boundary.
+Rules, reading: the checksum is verified on the bytes as received; then the whole frame is decoded;
+only then it is split, because the second byte of 117 GBK and 85 Big5 characters equals ``|``.
+Unknown tags are kept in order, with repeats.
+Rules, writing: required tags always, in the standard's order, the others after them, unknown ones
+last and in the order given; no delimiter, CR, LF, NUL or other control character inside a value;
+values end on a character boundary.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
-from zlib import adler32
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from connector.domain.patron import PatronFlag
 from connector.errors import LocalProtocolError
+from connector.sip2.checksums import Checksum, byte_sum, checksum, take_tail
 from connector.sip2.dialects import find_dialect
 from connector.sip2.resync import resynchronise
-from connector.sip2.spec import CODE_WIDTH, KNOWN_TAGS, SPECS, TAG_SHAPES, Fixed
+from connector.sip2.spec import CODE_WIDTH, SPECS, TAG_SHAPES, Fixed
 from connector.sip2.timestamps import format_date, parse_date
 
 if TYPE_CHECKING:
@@ -45,20 +47,15 @@ __all__ = [
 
 _Fields = list[tuple[str, str]]
 
-_FIELD_TAGS: Final = TAG_SHAPES - {"AY", "AZ"}
+_SEQUENCES: Final = {b"AY%dAZ" % number: str(number) for number in range(10)}
+_GOOD: Final = Checksum.GOOD
 _WITHOUT_SEQUENCE: Final = frozenset({"96", "97"})
-_ADLER_SAFE: Final = 256
-_DIGITS: Final = b"0123456789"
 _UNRANKED: Final = 1_000
+_CONTROLS: Final = bytes([*range(0x20), 0x7F])
+_WITHOUT_CONTROLS: Final = dict.fromkeys(_CONTROLS)
+_TERMINATORS: Final = {"\r": b"\r", "\r\n": b"\r\n", "\n": b"\n"}
+_MAX_PLANS: Final = 512
 _STATUS_ORDER: Final = tuple(PatronFlag)
-
-
-class Checksum(StrEnum):
-    """The verdict on ``AZ``; what follows from it is the terminal's ``ChecksumPolicy``."""
-
-    ABSENT = "absent"
-    GOOD = "good"
-    BAD = "bad"
 
 
 @dataclass(slots=True, repr=False)
@@ -66,7 +63,8 @@ class Message:
     """One SIP2 message, its tagged fields verbatim and in order.
 
     Attributes:
-        fixed: values of the fixed part by the names in ``spec``; at full length when they come from ``decode``.
+        fixed: values of the fixed part by the names in ``spec``; at full length when they come from
+            ``decode``.
         fields: (tag, value), unknown tags and repeats included.
     """
 
@@ -93,20 +91,20 @@ class Message:
         return f"Message({self.code} {' '.join(tag for tag, _ in self.fields)})"
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One frame as received.
+class Frame(NamedTuple):
+    """One frame as received; a tuple because many are made.
 
     Attributes:
         raw: its bytes, without the terminator.
         code: the command id; empty when the first two bytes are not printable ASCII.
         message: None for a command id that the terminal's dialect does not know.
         sequence: what AY held; None when there was none.
-        problems: what was repaired: ``undecodable``, ``resync``, ``no_fixed_part``, ``short_date``, ``short_fixed``,
-            ``extra_delimiter``, ``stray_delimiter``, ``stray_sequence``, ``stray_checksum``, ``after_checksum``.
+        problems: what was repaired: ``undecodable``, ``resync``, ``no_fixed_part``, ``short_date``,
+            ``short_fixed``, ``extra_delimiter``, ``stray_delimiter``, ``stray_sequence``,
+            ``stray_checksum``, ``after_checksum``.
     """
 
-    raw: bytes = field(repr=False)
+    raw: bytes
     code: str
     message: Message | None
     checksum: Checksum
@@ -118,44 +116,13 @@ class Frame:
         """Did the sender use AY or AZ? An answer is given in kind."""
         return self.sequence is not None or self.checksum is not Checksum.ABSENT
 
-
-# -- checksum ----------------------------------------------------------------------------------------------------
-
-
-def checksum(body: bytes) -> bytes:
-    """Return the four hex digits that follow ``AZ``.
-
-    Args:
-        body: the frame up to and including ``AZ``; wire bytes, before any decoding.
-
-    Source: SIP2 2.00, "Checksum": two's complement of the 16-bit sum of all bytes.
-    """
-    return b"%04X" % (-_byte_sum(body) & 0xFFFF)
+    def __repr__(self) -> str:
+        """Nothing of the bytes."""
+        tags = f"{self.message!r} {self.checksum} {self.problems}"
+        return f"Frame({self.code} {tags} {len(self.raw)} bytes)"
 
 
-def _byte_sum(body: bytes) -> int:
-    """Return the sum of all bytes.
-
-    The low half of Adler-32 is 1 + the sum modulo 65521, so it is exact up to 256 bytes and far faster than ``sum``.
-    """
-    if len(body) <= _ADLER_SAFE:
-        return (adler32(body) & 0xFFFF) - 1
-    return sum(
-        (adler32(body[at : at + _ADLER_SAFE]) & 0xFFFF) - 1
-        for at in range(0, len(body), _ADLER_SAFE)
-    )
-
-
-def _verify(raw: bytes, digits_at: int, digits: bytes) -> Checksum:
-    """Compare digits (one to four, any case: some packages do not pad) with the sum of what stands before them."""
-    try:
-        good = (_byte_sum(raw[:digits_at]) + int(digits, 16)) & 0xFFFF == 0
-    except ValueError:
-        return Checksum.BAD
-    return Checksum.GOOD if good else Checksum.BAD
-
-
-# -- reading -----------------------------------------------------------------------------------------------------
+# -- reading ---------------------------------------------------------------------------------------
 
 
 def decode(raw: bytes, profile: WireProfile) -> Frame:
@@ -166,136 +133,70 @@ def decode(raw: bytes, profile: WireProfile) -> Frame:
         profile: of the terminal, or the listener's before login.
     """
     spec = find_dialect(profile.dialect).wire.get(raw[:2])
-    body, sequence, verdict, problems = _take_tail(raw, profile.delimiter, spec)
+    sequence = _SEQUENCES.get(raw[-9:-4])
+    problems: tuple[str, ...] = ()
+    if sequence is not None and raw[-4:] == b"%04X" % (-byte_sum(raw[:-4]) & 0xFFFF):
+        body = raw[:-9]
+        verdict = _GOOD
+    else:
+        end = spec.end if spec else CODE_WIDTH
+        body, sequence, verdict, problems = take_tail(raw, profile.delimiter, end)
     if spec is None:
         code = raw[:2].decode("ascii", "replace")
-        return Frame(
-            raw,
-            code if code.isascii() and code.isprintable() else "",
-            None,
-            verdict,
-            sequence,
-            problems,
-        )
+        code = code if code.isascii() and code.isprintable() else ""
+        return Frame(raw, code, None, verdict, sequence, problems)
     try:
         text = body.decode(profile.encoding)
     except UnicodeDecodeError:
         text = body.decode(profile.encoding, "replace")
         problems = (*problems, "undecodable")
-    message, stray, repaired = _take_message(text, spec, profile.delimiter)
-    if stray is not None and sequence is None:
-        sequence = stray
-    return Frame(
-        raw, spec.code, message, verdict, sequence, (*problems, *repaired) if repaired else problems
-    )
-
-
-def _take_tail(
-    raw: bytes, delimiter: str, spec: MessageSpec | None
-) -> tuple[bytes, str | None, Checksum, tuple[str, ...]]:
-    """Cut off the error detection fields: what is left, the sequence, the verdict, problems."""
-    if raw[-9:-7] == b"AY" and raw[-6:-4] == b"AZ" and raw[-7] in _DIGITS:
-        digits = raw[-4:]
-        good = digits == b"%04X" % (-_byte_sum(raw[:-4]) & 0xFFFF)
-        verdict = Checksum.GOOD if good else _verify(raw, len(raw) - 4, digits)
-        return raw[:-9], chr(raw[-7]), verdict, ()
-    if b"AZ" not in raw:
-        return raw, None, Checksum.ABSENT, ()
-    return _find_tail(raw, delimiter, spec.end if spec else CODE_WIDTH)
-
-
-def _find_tail(
-    raw: bytes, delimiter: str, end: int
-) -> tuple[bytes, str | None, Checksum, tuple[str, ...]]:
-    """Find error detection fields that are not where they belong.
-
-    Seen: AZ without AY (96, 97), fields or a delimiter after AZ, ``AY|AZ``, numbers past 9, digits without padding. A
-    value that contains the letters AZ is not a checksum, and neither is a value that ends with them.
-    """
-    bar = delimiter.encode("ascii", "replace")
-    last = None
-    for last in _tail_pattern(bar).finditer(raw):
-        pass
-    if last is None:
-        if raw[end : end + 2] != b"AZ":
-            return raw, None, Checksum.ABSENT, ()
-        start, number, digits, digits_at, rest = end, None, raw[end + 2 :].strip(), end + 2, b""
+    delimiter = profile.delimiter
+    end = spec.end
+    legal = spec.legal.match(text)
+    if legal:
+        fixed = legal.groupdict()
     else:
-        start, number, digits, digits_at = last.start(), last[1], last[2], last.start(2)
-        rest = raw[last.end() :].strip(b" " + bar)
-    verdict = _verify(raw, digits_at, digits)
-    sequence = number.strip(b" " + bar).decode("ascii", "replace") if number else None
-    problems: tuple[str, ...] = ()
-    body = raw[:start]
-    if rest:
-        body = body.rstrip(bar) + bar + rest
-        problems = ("after_checksum",)
-    return body, sequence or None, verdict, problems
+        fixed, end, repaired = resynchronise(text, spec, delimiter)
+        problems += repaired
+    rest = text[end:]
+    if rest and rest[-1] != delimiter:
+        rest += delimiter
+    fields = _field_pattern(delimiter).findall(rest)
+    if len(fields) != rest.count(delimiter):
+        fields, stray, repaired = _take_odd_fields(rest.split(delimiter), delimiter)
+        problems += repaired
+        sequence = sequence or stray
+    return Frame(raw, spec.code, Message(spec.code, fixed, fields), verdict, sequence, problems)
 
 
 @lru_cache(maxsize=16)
-def _tail_pattern(bar: bytes) -> re.Pattern[bytes]:
-    """Return the search for ``AYnAZhhhh`` or ``|AZhhhh``, up to a delimiter, a blank or the end."""
-    escaped = re.escape(bar)
-    return re.compile(
-        b"(?:AY([0-9 ]{0,3})"
-        + escaped
-        + b"?|(?<="
-        + escaped
-        + b"))AZ([0-9A-Fa-f]{0,4})(?="
-        + escaped
-        + b"| |$)"
-    )
-
-
-def _take_message(
-    text: str, spec: MessageSpec, delimiter: str
-) -> tuple[Message, str | None, tuple[str, ...]]:
-    """Slice a decoded frame: the message, a sequence number found among the fields, problems."""
-    end = spec.end
-    problems: tuple[str, ...] = ()
-    if _fits(text, spec, delimiter):
-        fixed = {name: text[a:b] for name, a, b in spec.slices}
-    else:
-        fixed, end, problems = resynchronise(text, spec, delimiter)
-    parts = text[end:].split(delimiter)
-    if not parts[-1]:
-        parts.pop()
-    fields = [(tag, part[2:]) for part in parts if (tag := part[:2]) in _FIELD_TAGS]
-    if len(fields) == len(parts):
-        return Message(spec.code, fixed, fields), None, problems
-    fields, sequence, repaired = _take_odd_fields(parts, delimiter)
-    return Message(spec.code, fixed, fields), sequence, (*problems, *repaired)
-
-
-def _fits(text: str, spec: MessageSpec, delimiter: str) -> bool:
-    """Do the standard's offsets make sense for this frame?"""
-    end = spec.end
-    if len(text) < end or (text[end : end + 2] not in TAG_SHAPES and len(text) > end):
-        return False
-    for a, b in spec.dates:
-        clock = text[a + 12 : b]
-        if not (clock.isdigit() or text[a:b].isspace()):
-            return False
-    return text[2:4] not in KNOWN_TAGS and text.find(delimiter, 2, end) < 0
+def _field_pattern(delimiter: str) -> re.Pattern[str]:
+    """Return what takes one field, its delimiter included; it skips what cannot be a field, and AY
+    and AZ.
+    """
+    bar = re.escape(delimiter)
+    return re.compile(f"(?<![^{bar}])((?!A[YZ])[A-Z][A-Z0-9])([^{bar}]*){bar}", re.ASCII)
 
 
 def _take_odd_fields(
     parts: list[str], delimiter: str
 ) -> tuple[_Fields, str | None, tuple[str, ...]]:
-    """Sort out fields of which some are empty, carry AY or AZ in the middle, or are the rest of a value with a delimiter in it."""
+    """Sort out parts of which some are empty, carry AY or AZ, or are the rest of a value with a
+    delimiter in it.
+    """
     fields: _Fields = []
     sequence = None
     problems = {}
     for part in parts:
         tag = part[:2]
-        if tag in _FIELD_TAGS:
-            fields.append((tag, part[2:]))
-        elif tag == "AY":
-            sequence = part[2:5].strip() or None
+        if tag == "AY":
+            number = part[2:5].strip()
+            sequence = number if number.isascii() and number.isdigit() else None
             problems["stray_sequence"] = True
         elif tag == "AZ":
             problems["stray_checksum"] = True
+        elif tag in TAG_SHAPES:
+            fields.append((tag, part[2:]))
         elif part and fields:
             name, value = fields[-1]
             fields[-1] = (name, f"{value}{delimiter}{part}")
@@ -305,7 +206,7 @@ def _take_odd_fields(
     return fields, sequence, tuple(problems)
 
 
-# -- writing -----------------------------------------------------------------------------------------------------
+# -- writing ---------------------------------------------------------------------------------------
 
 
 def encode(
@@ -318,9 +219,10 @@ def encode(
     """Return one frame with its terminator.
 
     Args:
-        message: fixed values may be shorter than their field (numbers get zeros on the left, others blanks on the
-            right) or missing (the field's default is sent).
-        profile: encoding, delimiter, terminator, tags to hide, longest value. A required tag that is hidden goes out empty.
+        message: fixed values may be shorter than their field (numbers get zeros on the left, others
+            blanks on the right) or missing (the field's default is sent).
+        profile: encoding, delimiter, terminator, tags to hide, longest value. A required tag that
+            is hidden goes out empty.
         sequence: of AY; ``0`` when error detection is on and none is given.
         error_detection: add AY and AZ; 96 and 97 get only AZ.
 
@@ -334,27 +236,33 @@ def encode(
     delimiter = profile.delimiter
     head = _fixed_part(message.fixed, spec, delimiter)
     fields = _in_order(message.fields, spec, profile)
-    if fields:
-        limit = profile.max_value_length
-        values = delimiter.join([tag + value for tag, value in fields])
-        if (
-            values.count(delimiter) != len(fields) - 1
-            or not values.isprintable()
-            or (limit and len(values) > limit and any(len(value) > limit for _, value in fields))
-        ):
-            values = delimiter.join(
-                [tag + _clean(value, delimiter)[: limit or None] for tag, value in fields]
-            )
-        text = f"{head}{values}{delimiter}"
-    else:
-        text = head
+    limit = profile.max_value_length
+    tail = ""
+    if error_detection:
+        tail = "AZ" if spec.code in _WITHOUT_SEQUENCE else f"AY{sequence or '0'}AZ"
+    text = f"{head}{_join(fields, delimiter, limit)}{tail}" if fields else head + tail
+    body = text.encode(profile.encoding, "replace")
+    if len(body.translate(None, _CONTROLS)) != len(body):
+        clean = [(tag, _clean(value)) for tag, value in fields]
+        text = f"{head}{_join(clean, delimiter, limit)}{tail}"
+        body = text.encode(profile.encoding, "replace")
     if not error_detection:
-        return (text + profile.terminator).encode(profile.encoding, "replace")
-    if spec.code in _WITHOUT_SEQUENCE:
-        body = f"{text}AZ".encode(profile.encoding, "replace")
-    else:
-        body = f"{text}AY{sequence or '0'}AZ".encode(profile.encoding, "replace")
-    return b"%b%04X%b" % (body, -_byte_sum(body) & 0xFFFF, profile.terminator.encode("ascii"))
+        return body + _TERMINATORS[profile.terminator]
+    return b"%b%04X%b" % (body, -byte_sum(body) & 0xFFFF, _TERMINATORS[profile.terminator])
+
+
+def _join(fields: _Fields, delimiter: str, limit: int) -> str:
+    """Return the tagged fields, each with its delimiter, no value longer than the limit or with a
+    delimiter in it.
+    """
+    parts = [tag + value for tag, value in fields]
+    joined = delimiter.join(parts)
+    if joined.count(delimiter) != len(parts) - 1:
+        parts = [part.replace(delimiter, " ") for part in parts]
+        joined = delimiter.join(parts)
+    if limit and len(joined) > limit and max(map(len, parts)) > limit + 2:
+        joined = delimiter.join([part[: limit + 2] for part in parts])
+    return joined + delimiter
 
 
 def _fixed_part(fixed: dict[str, str], spec: MessageSpec, delimiter: str) -> str:
@@ -363,38 +271,53 @@ def _fixed_part(fixed: dict[str, str], spec: MessageSpec, delimiter: str) -> str
         values = spec.pick(fixed)
     except KeyError:
         values = spec.pick({**spec.defaults, **fixed})
-    if tuple(map(len, values)) != spec.lengths:
-        values = tuple(_fit(value, one) for value, one in zip(values, spec.fixed, strict=True))
     head = spec.code + "".join(values)
-    if not (head.isascii() and head.isprintable()) or delimiter in head:
-        head = "".join(
-            c if c.isascii() and c.isprintable() and c != delimiter else " " for c in head
-        )
-    return head
+    if spec.legal.fullmatch(head):
+        return head
+    values = tuple(_fit(value, one) for value, one in zip(values, spec.fixed, strict=True))
+    clean = [c if " " <= c <= "~" and c != delimiter else " " for c in "".join(values)]
+    return spec.code + "".join(clean)
 
 
 def _fit(value: str, one: Fixed) -> str:
-    """Return a fixed value at its length; a number that is too large becomes the largest that can be said."""
+    """Return a fixed value at its length; a number that is too large becomes the largest that can
+    be said.
+    """
     if one.is_number and value.isdecimal():
         return value.rjust(one.length, "0") if len(value) <= one.length else "9" * one.length
     return value.ljust(one.length)[: one.length]
 
 
 def _in_order(fields: _Fields, spec: MessageSpec, profile: WireProfile) -> _Fields:
-    """Return the fields to send: required ones added, hidden ones taken out, in the standard's order."""
-    required = spec.required_set
+    """Return the fields to send: required ones added, hidden ones taken out, in the standard's
+    order.
+    """
     if profile.hidden_tags or profile.allowed_tags:
-        fields = list(_visible(fields, required, profile))
-    rank = spec.rank
-    places = [rank.get(tag, _UNRANKED) for tag, _ in fields]
-    missing = required.difference([tag for tag, _ in fields])
-    if missing:
-        fields = [*fields, *((tag, "") for tag in missing)]
-        places += [rank[tag] for tag in missing]
-    ordered = sorted(places)
-    if places == ordered:
+        fields = list(_visible(fields, spec.required_set, profile))
+    tags = tuple([tag for tag, _ in fields])
+    plan = spec.plans.get(tags)
+    if plan is None:
+        plan = _plan(spec, tags)
+    if not plan:
         return fields
-    return [fields[at] for at in sorted(range(len(fields)), key=places.__getitem__)]
+    present = set(tags)
+    added = [(tag, "") for tag in spec.required if tag not in present]
+    everything = [*fields, *added]
+    return [everything[at] for at in plan]
+
+
+def _plan(spec: MessageSpec, tags: tuple[str, ...]) -> tuple[int, ...]:
+    """Return, and remember, the order for these tags and the missing required ones; empty: as they
+    are.
+    """
+    everything = [*tags, *(tag for tag in spec.required if tag not in tags)]
+    places = [spec.rank.get(tag, _UNRANKED) for tag in everything]
+    order = tuple(sorted(range(len(places)), key=places.__getitem__))
+    plan = () if order == tuple(range(len(tags))) else order
+    if len(spec.plans) >= _MAX_PLANS:
+        spec.plans.clear()
+    spec.plans[tags] = plan
+    return plan
 
 
 def _visible(
@@ -409,10 +332,9 @@ def _visible(
             yield tag, value
 
 
-def _clean(value: str, delimiter: str) -> str:
-    """Return a value without what would break the frame: line ends become a blank, the rest goes."""
-    value = value.replace("\r\n", " ").replace("\r", " ").replace("\n", " ").replace(delimiter, " ")
-    return "".join([c for c in value if c >= " " and not "\x7f" <= c <= "\x9f"])
+def _clean(value: str) -> str:
+    """Return a value without control characters: line ends become a blank, the others go."""
+    return " ".join(value.splitlines()).translate(_WITHOUT_CONTROLS)
 
 
 def format_patron_status(flags: frozenset[PatronFlag]) -> str:

@@ -1,11 +1,12 @@
 """Dialects: vendors' messages beyond SIP2 2.00, as data, and the open registry of them.
 
-Nothing here parses; ``codec`` looks the specifications up by ``WireProfile.dialect``. A plugin adds its own with
-``register_dialect``.
+Nothing here parses; ``codec`` looks the specifications up by ``WireProfile.dialect``. A plugin adds
+its own with ``register_dialect``.
 
-Rules: a dialect only adds messages, it never changes those of the standard. What is here was read in public sources:
-the server side in ``DigitalPlatform/chord`` (dp2Capo), the client side in C# drivers of kiosks for 图创 Interlib, 文华 and
-an ILAS back end. Nothing is claimed for products whose traffic was not seen.
+Rules: a dialect only adds messages, it never changes those of the standard. What is here was read
+in public sources: the server side in ``DigitalPlatform/chord`` (dp2Capo), the client side in C#
+drivers of kiosks for 图创 Interlib, 文华 and an ILAS back end. Nothing is claimed for products whose
+traffic was not seen.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class Dialect:
 
     Attributes:
         extra: messages beside the standard's.
-        specs: everything that the dialect knows, by code. wire: the same by the two bytes on the wire.
+        specs: everything that the dialect knows, by code. wire: the same by the two bytes on the
+            wire.
     """
 
     name: str
@@ -56,8 +58,9 @@ _SCREEN: Final = frozenset({"AF", "AG"})
 CHINESE_KIOSK: Final = Dialect(
     "chinese-kiosk",
     (
-        # 办证: XK 01 new with deposit, 11 new without, 02 change, 14 change of password (AD old, KD new). The drivers put
-        # nothing, ``YN`` or ``YN`` and a second date before the tags: the lenient reader takes the first date.
+        # 办证: XK 01 new with deposit, 11 new without, 02 change, 14 change of password (AD old, KD
+        # new). The drivers put nothing, ``YN`` or ``YN`` and a second date before the tags: the
+        # lenient reader takes the first date.
         MessageSpec(
             "81",
             "Patron Create Or Change",
@@ -78,7 +81,8 @@ CHINESE_KIOSK: Final = Dialect(
             ("AF", "AG"),
             _SCREEN,
         ),
-        # Duplicate check: XK0 by card (AA), XK1 by identity number (XO). The answer's AC is 0 = free, 1 = exists.
+        # Duplicate check: XK0 by card (AA), XK1 by identity number (XO). The answer's AC is 0 =
+        # free, 1 = exists.
         MessageSpec("91", "Patron Duplicate Check", "92", (DATE,), ("AO",), ("AA", "XO", "XK")),
         MessageSpec(
             "92",
@@ -109,8 +113,8 @@ _dialects: dict[str, Dialect] = {}
 def register_dialect(dialect: Dialect) -> None:
     """Make a dialect available to terminals by its name.
 
-    Raises:
-        ValueError: the name is taken by another dialect, or one of its messages belongs to the standard.
+    Raises: ValueError: the name is taken by another dialect, or one of its messages belongs to the
+    standard.
     """
     if _dialects.get(dialect.name, dialect) != dialect:
         msg = f"dialect {dialect.name} is already registered"
@@ -121,7 +125,9 @@ def register_dialect(dialect: Dialect) -> None:
 
 
 def find_dialect(name: str) -> Dialect:
-    """Return a dialect; the standard when the name is not registered (settings are checked with ``dialect_names``)."""
+    """Return a dialect; the standard when the name is not registered (settings are checked with
+    ``dialect_names``).
+    """
     return _dialects.get(name, STANDARD)
 
 

@@ -1,8 +1,9 @@
 """Cutting a byte stream into SIP2 frames.
 
-Nothing here decodes or checks. Rules: CR ends a frame; LF and CRLF do as well (Cen-Tec kiosks send CRLF, Koha answers
-with it by default, dp2Capo and Libki use a bare LF); neither byte occurs inside a character of UTF-8, GBK or Big5.
-Blanks, NUL and line ends before the command id are not part of a frame, nor of its checksum. Each byte is looked at once.
+Nothing here decodes or checks. Rules: CR ends a frame; LF and CRLF do as well (Cen-Tec kiosks send
+CRLF, Koha answers with it by default, dp2Capo and Libki use a bare LF); neither byte occurs inside
+a character of UTF-8, GBK or Big5. Blanks, NUL and line ends before the command id are not part of a
+frame, nor of its checksum. Each byte is looked at once.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ class FrameBuffer:
     """Incremental splitter of one direction of one connection.
 
     Attributes:
-        overflows: how many frames were longer than ``max_frame`` and so were dropped up to their terminator.
+        overflows: how many frames were longer than ``max_frame`` and so were dropped up to their
+            terminator.
     """
 
     __slots__ = ("_max", "_parts", "_size", "_skipping", "overflows")
@@ -32,7 +34,9 @@ class FrameBuffer:
         self.overflows = 0
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take what was received; return the frames that it completes, without terminators, never empty ones."""
+        """Take what was received; return the frames that it completes, without terminators, never
+        empty ones.
+        """
         if b"\n" in data:
             data = data.replace(b"\n", b"\r")
         pieces = data.split(b"\r")

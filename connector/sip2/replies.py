@@ -1,8 +1,8 @@
 """The answer of the right pair that says "no", for any request and any failure.
 
-Nothing here decides or knows why; ``gateway`` builds the answers that say "yes". Rules: a kiosk always gets its own pair
-with every required field, whatever failed; a refusal never claims more than it knows and never disarms an item
-(desensitize N); AO, AA and AB go back as they came.
+Nothing here decides or knows why; ``gateway`` builds the answers that say "yes". Rules: a kiosk
+always gets its own pair with every required field, whatever failed; a refusal never claims more
+than it knows and never disarms an item (desensitize N); AO, AA and AB go back as they came.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["BLOCKED", "answer_code", "build_refusal", "refuse"]
 
 BLOCKED: Final = "YYYY          "
-"""Patron status of a card that may do nothing: there is no explicit bit, Evergreen, Koha and Polaris send this."""
+"""Patron status of a card that may do nothing: there is no explicit bit, Evergreen, Koha and
+Polaris send this.
+"""
 
 _ECHOED: Final = frozenset({"AA", "AB", "AO", "XK", "XO"})
 
@@ -30,11 +32,13 @@ _FIXED: Final[Mapping[str, Mapping[str, str]]] = {
     "24": {"patron_status": BLOCKED},
     "26": {"patron_status": BLOCKED},
     "64": {"patron_status": BLOCKED},
-    # The session of a patron ends on the kiosk whatever we say; N would keep the next person on this one's screen.
+    # The session of a patron ends on the kiosk whatever we say; N would keep the next person on
+    # this one's screen.
     "36": {"end_session": "Y"},
 }
-# BL N: a reader of 24 and 64 that only looks at BL and CQ must not take the refusal for a valid card. 92: AC1 = exists, so
-# that nobody is registered twice. 82: OK0 = not done. BX: login, status and resend are what remains.
+# BL N: a reader of 24 and 64 that only looks at BL and CQ must not take the refusal for a valid
+# card. 92: AC1 = exists, so that nobody is registered twice. 82: OK0 = not done. BX: login, status
+# and resend are what remains.
 _FIELDS: Final[Mapping[str, Mapping[str, str]]] = {
     "24": {"BL": "N"},
     "26": {"BL": "N"},
@@ -70,7 +74,8 @@ def build_refusal(
 
 
 def refuse(request: Message, *, institution: str, screen_message: str, date: str) -> Message:
-    """Return the refusal with a timestamp that the caller has at hand, in SIP2's eighteen characters.
+    """Return the refusal with a timestamp that the caller has at hand, in SIP2's eighteen
+    characters.
 
     Raises:
         KeyError: the request's code has no answer.

@@ -1,12 +1,13 @@
 """Finding the way back into a frame whose fixed part does not have the standard's length.
 
-Nothing here runs for legal frames; ``codec`` calls it when the slices do not fit. Kiosk drivers were seen that send
-14-digit dates, dates with one or three blanks for the zone, a short summary, a delimiter before the first tag, other
-characters before the date, or no fixed part at all.
+Nothing here runs for legal frames; ``codec`` calls it when the slices do not fit. Kiosk drivers
+were seen that send 14-digit dates, dates with one or three blanks for the zone, a short summary, a
+delimiter before the first tag, other characters before the date, or no fixed part at all.
 
-Rules, in this order: (1) read the fixed part with flexible dates, up to a tag of this message; (2) else find the first
-tag and take from what stands before it the dates, in order, and the characters around them where they have the right
-number; (3) else cut at the standard's offsets. Every pattern is bounded, so that no input is read more than a few times.
+Rules, in this order: (1) read the fixed part with flexible dates, up to a tag of this message; (2)
+else find the first tag and take from what stands before it the dates, in order, and the characters
+around them where they have the right number; (3) else cut at the standard's offsets. Every pattern
+is bounded, so that no input is read more than a few times.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ __all__ = ["Sliced", "resynchronise"]
 
 _DATE: Final = r"([0-9]{8}[ A-Z0-9]{4}[0-9]{6}|[YMDZHS]{18}|[0-9]{8} {0,3}[0-9]{6} {0,4}?| {0,22})"
 _ANY_DATE: Final = re.compile(r"[0-9]{8}(?:[ A-Z0-9]{4}| {0,3})[0-9]{6}", re.ASCII)
+_LOOSE: Final = {"summary": "[Y ]{0,10}"}
 _HEAD_SLACK: Final = 24
 _TAIL_TAGS: Final = ("AY", "AZ")
 
@@ -47,9 +49,9 @@ def resynchronise(text: str, spec: MessageSpec, delimiter: str) -> Sliced:
         spec: of this command id.
         delimiter: of this connection.
 
-    Returns:
-        Values at full length, defaults for what is missing. Problems: ``extra_delimiter``, ``short_date``,
-        ``short_fixed``, ``no_fixed_part``, ``resync`` (something before the first tag was not understood).
+    Returns: Values at full length, defaults for what is missing. Problems: ``extra_delimiter``,
+    ``short_date``, ``short_fixed``, ``no_fixed_part``, ``resync`` (something before the first tag
+    was not understood).
     """
     read = _reader(spec, delimiter).match(text, CODE_WIDTH)
     if read:
@@ -73,8 +75,12 @@ def resynchronise(text: str, spec: MessageSpec, delimiter: str) -> Sliced:
 
 @lru_cache(maxsize=256)
 def _reader(spec: MessageSpec, delimiter: str) -> re.Pattern[str]:
-    """Return the flexible reader of one message's fixed part; it ends where a tag of this message begins."""
-    parts = [_DATE if one.is_date else f"({one.pattern})" for one in spec.fixed]
+    """Return the flexible reader of one message's fixed part; it ends where a tag of this message
+    begins.
+    """
+    parts = [
+        _DATE if one.is_date else f"({_LOOSE.get(one.name, one.pattern)})" for one in spec.fixed
+    ]
     ahead = f"(?=(?:{_either((*spec.tags, *_TAIL_TAGS))})|$)"
     return re.compile(f"{''.join(parts)}{re.escape(delimiter)}?{ahead}", re.ASCII)
 
@@ -110,7 +116,11 @@ def _take_groups(read: re.Match[str], spec: MessageSpec, delimiter: str) -> Slic
 
 
 def _take_head(head: str, spec: MessageSpec) -> dict[str, str]:
-    """Return the fixed part as far as the characters before the first tag tell it; defaults elsewhere."""
+    """Return the fixed part as far as the characters before the first tag tell it; defaults
+    elsewhere.
+    """
+    if len(head) == spec.end - CODE_WIDTH:
+        return _take_run(head, spec.fixed)
     fixed = dict(spec.defaults)
     dates = [one for one in spec.fixed if one.is_date]
     found = list(_ANY_DATE.finditer(head))[: len(dates)]
@@ -129,7 +139,9 @@ def _take_head(head: str, spec: MessageSpec) -> dict[str, str]:
 
 
 def _take_run(run: str, fields: Sequence[Fixed]) -> dict[str, str]:
-    """Return the values of neighbouring fields when ``run`` has exactly their length; nothing otherwise."""
+    """Return the values of neighbouring fields when ``run`` has exactly their length; nothing
+    otherwise.
+    """
     if len(run) != sum(one.length for one in fields):
         return {}
     values = {}

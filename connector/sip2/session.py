@@ -1,17 +1,21 @@
 """One connection of a kiosk as a state machine without I/O: bytes in, what to do out.
 
-Nothing here reads a socket, a clock or a database; ``server`` does the I/O, ``gateway`` answers. Rules:
+Nothing here reads a socket, a clock or a database; ``server`` does the I/O, ``gateway`` answers.
+Rules:
 
-- one request is handled at a time; frames that arrive meanwhile wait, and are decoded only when their turn comes, because a
-  login may change the terminal's encoding;
+- one request is handled at a time; frames that arrive meanwhile wait, and are decoded only when
+  their turn comes, because a login may change the terminal's encoding;
 - a bad checksum under the strict policy is answered with 96 and nothing is done;
 - 97 brings the last answer byte for byte, even if it was a 96; 96 when nothing was sent yet;
-- the same sequence number *and* the same bytes as the request before bring its answer again, never a second execution.
-  Login and status (93, 99) are exempt: they carry no time, so a kiosk with a constant AY would get stale news for ever;
+- the same sequence number *and* the same bytes as the request before bring its answer again, never
+  a second execution. Login and status (93, 99) are exempt: they carry no time, so a kiosk with a
+  constant AY would get stale news for ever;
 - before login only 93, 97 and 99 are served; every other request is refused in its own pair;
-- a request without an answer (unknown id, a reply's id) is met with silence or 96, as the profile says.
+- a request without an answer (unknown id, a reply's id) is met with silence or 96, as the profile
+  says.
 
-Source: SIP2 2.00, "Error detection" and "Request ACS Resend"; 99 before 93 as some units insist on it.
+Source: SIP2 2.00, "Error detection" and "Request ACS Resend"; 99 before 93 as some units insist on
+it.
 """
 
 from __future__ import annotations
@@ -71,7 +75,8 @@ class Session:
     Args:
         profile: how to read and write until a login names another one.
         login_required: False where the terminal is known by its address.
-        login_text: AF of what is refused before login; ASCII, since the kiosk's encoding is not known then.
+        login_text: AF of what is refused before login; ASCII, since the kiosk's encoding is not
+            known then.
     """
 
     __slots__ = (
@@ -122,10 +127,11 @@ class Session:
         return outputs
 
     def answer(self, frame: Frame, reply: Message | None) -> list[Output]:
-        """Send the reply to the outstanding request (None: stay silent) and go on with the next one.
+        """Send the reply to the outstanding request (None: stay silent) and go on with the next
+        one.
 
-        Raises:
-            LocalProtocolError: ``frame`` is not the outstanding one, or ``reply`` is not of its pair, a 96 or a 98.
+        Raises: LocalProtocolError: ``frame`` is not the outstanding one, or ``reply`` is not of its
+        pair, a 96 or a 98.
         """
         if frame is not self._outstanding:
             msg = "this request is not outstanding"

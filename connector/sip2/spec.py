@@ -2,14 +2,16 @@
 
 Nothing here reads or writes a frame; ``codec`` does. Vendor messages are added by ``dialects``.
 
-Rules: tagged fields always follow the fixed part (also in 18, where the standard prints CF and AH in the middle of it);
-required tags come first, then the optional ones in the standard's order; ``AO`` is not in 18 and 20.
-Source: 3M SIP 2.00, document revision 2.12; the 3M extension tags of 10 and 18 (CR CS CT CV CY DA) as Koha, Evergreen
-and FOLIO send them.
+Rules: tagged fields always follow the fixed part (also in 18, where the standard prints CF and AH
+in the middle of it); required tags come first, then the optional ones in the standard's order;
+``AO`` is not in 18 and 20.
+Source: 3M SIP 2.00, document revision 2.12; the 3M extension tags of 10 and 18 (CR CS CT CV CY DA)
+as Koha, Evergreen and FOLIO send them.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from operator import itemgetter
 from types import MappingProxyType
@@ -22,7 +24,6 @@ __all__ = [
     "BX_ORDER",
     "DATE",
     "KNOWN_TAGS",
-    "SECRET_TAGS",
     "SPECS",
     "STANDARD_SPECS",
     "STATE_CHANGING",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 CODE_WIDTH: Final = 2
+_DATE_PATTERN: Final = "[0-9]{8}[ A-Z0-9]{4}[0-9]{6}| {18}"
 DATE_WIDTH: Final = 18
 
 
@@ -42,7 +44,8 @@ class Fixed:
 
     Attributes:
         length: characters.
-        default: what stands there when the other side left it out or the caller gave none; ``length`` characters.
+        default: what stands there when the other side left it out or the caller gave none;
+            ``length`` characters.
         pattern: what the resynchronising reader takes for this field, as a regular expression.
     """
 
@@ -62,7 +65,9 @@ class Fixed:
 
     @property
     def is_number(self) -> bool:
-        """True where only digits make sense, so that short values are filled with zeros on the left."""
+        """True where only digits make sense, so that short values are filled with zeros on the
+        left.
+        """
         return self.default.isdigit() and self.length > 1 and not self.is_date
 
 
@@ -74,8 +79,9 @@ class MessageSpec:
         answer: code of the reply; None for replies and for the two resend messages.
         required: tags that are always sent, even empty. optional: the other ones, in sending order.
         repeatable: tags that may occur more than once.
-        end: offset of the first tagged field. slices: (name, from, to) of the fixed part. dates: (from, to) of the
-            timestamps in it. lengths: of the fixed fields. pick: takes the values of the fixed part out of a dict.
+        end: offset of the first tagged field. slices: (name, from, to) of the fixed part. dates:
+            (from, to) of the timestamps in it. lengths: of the fixed fields. pick: takes the values
+            of the fixed part out of a dict.
         rank: sending position per tag. required_set, tags: as sets.
     """
 
@@ -87,11 +93,11 @@ class MessageSpec:
     optional: tuple[str, ...] = ()
     repeatable: frozenset[str] = frozenset()
     end: int = field(init=False)
+    legal: re.Pattern[str] = field(init=False, repr=False, compare=False)
     slices: tuple[tuple[str, int, int], ...] = field(init=False)
-    dates: tuple[tuple[int, int], ...] = field(init=False)
-    lengths: tuple[int, ...] = field(init=False)
     defaults: dict[str, str] = field(init=False, repr=False, compare=False)
     rank: dict[str, int] = field(init=False, repr=False, compare=False)
+    plans: dict[tuple[str, ...], tuple[int, ...]] = field(init=False, repr=False, compare=False)
     required_set: frozenset[str] = field(init=False)
     tags: frozenset[str] = field(init=False)
     pick: Callable[[Mapping[str, str]], tuple[str, ...]] = field(
@@ -108,17 +114,21 @@ class MessageSpec:
         put = object.__setattr__
         put(self, "end", at)
         put(self, "slices", tuple(slices))
-        put(
-            self,
-            "dates",
-            tuple((a, b) for (_, a, b), one in zip(slices, self.fixed, strict=True) if one.is_date),
-        )
-        put(self, "lengths", tuple(one.length for one in self.fixed))
+        put(self, "legal", _legal(self.code, self.fixed))
         put(self, "defaults", {one.name: one.default for one in self.fixed})
         put(self, "rank", {tag: place for place, tag in enumerate(order)})
+        put(self, "plans", {})
         put(self, "required_set", frozenset(self.required))
         put(self, "tags", frozenset(order))
         put(self, "pick", _picker(tuple(one.name for one in self.fixed)))
+
+
+def _legal(code: str, fixed: tuple[Fixed, ...]) -> re.Pattern[str]:
+    """Return what recognises and slices a legal frame's beginning; the fixed fields are its named
+    groups.
+    """
+    groups = [f"(?P<{one.name}>{_DATE_PATTERN if one.is_date else one.pattern})" for one in fixed]
+    return re.compile(f"{code}{''.join(groups)}(?=[A-Z][A-Z0-9]|\\Z)", re.ASCII)
 
 
 def _picker(names: tuple[str, ...]) -> Callable[[Mapping[str, str]], tuple[str, ...]]:
@@ -151,7 +161,7 @@ _CHECKOUT_REPLY_TAGS: Final = ("BT", "CI", "BH", "BV", "CK", "CH", "BK", "AF", "
 _SCREEN: Final = frozenset({"AF", "AG"})
 
 _ALL: Final = (
-    # -- requests ------------------------------------------------------------------------------------------------
+    # -- requests ----------------------------------------------------------------------------------
     MessageSpec("23", "Patron Status", "24", (_LANGUAGE, DATE), ("AO", "AA", "AC", "AD")),
     MessageSpec(
         "11",
@@ -191,7 +201,7 @@ _ALL: Final = (
         "63",
         "Patron Information",
         "64",
-        (_LANGUAGE, DATE, Fixed("summary", 10, "", "[Y ]{0,10}")),
+        (_LANGUAGE, DATE, Fixed("summary", 10, "", "[Y ]{10}")),
         ("AO", "AA"),
         ("AC", "AD", "BP", "BQ"),
     ),
@@ -229,7 +239,7 @@ _ALL: Final = (
         ("AD", "AB", "AJ", "AC", "CH", "BO"),
     ),
     MessageSpec("65", "Renew All", "66", (DATE,), ("AO", "AA"), ("AD", "AC", "BO")),
-    # -- replies -------------------------------------------------------------------------------------------------
+    # -- replies -----------------------------------------------------------------------------------
     MessageSpec(
         "24",
         "Patron Status Response",
@@ -415,19 +425,14 @@ BX_ORDER: Final = (
 )
 """Which request each position of BX (supported messages) stands for."""
 
-SECRET_TAGS: Final = frozenset({"AC", "AD", "CO", "KD", "XO"})
-"""Passwords, PINs and identity numbers: never shown, whatever the log level."""
-
 _LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 TAG_SHAPES: Final = frozenset(a + b for a in _LETTERS for b in _LETTERS + "0123456789")
 """Every two characters that can be a tag, known or not."""
 
-# Tags of other products that may open a message, beside those in the tables: Evergreen (PA PB PC PI XI FA), Polaris
-# (PE PS PX PY PZ), Voyager (MA MB MC), others (PD PT ZY), the Chinese kiosk drivers named in ``dialects``.
-_VENDOR_TAGS: Final = (
-    "FA MA MB MC PA PB PC PD PE PI PS PT PX PY PZ XI ZY AK AW AI JE KC KD KP KQ MP OK OX PG SJ ST XA XB XC XD XE XF XH XK "
-    "XM XN XO XR XT"
-).split()
+# Tags of other products that may open a message, beside those in the tables: Evergreen (PA PB PC PI
+# XI FA), Polaris (PE PS PX PY PZ), Voyager (MA MB MC), others (PD PT ZY), the Chinese kiosk drivers
+# named in ``dialects``.
+_VENDOR_TAGS: Final = ["FA", "MA", "MB", "MC", "PA", "PB", "PC", "PD", "PE", "PI", "PS", "PT", "PX", "PY", "PZ", "XI", "ZY", "AK", "AW", "AI", "JE", "KC", "KD", "KP", "KQ", "MP", "OK", "OX", "PG", "SJ", "ST", "XA", "XB", "XC", "XD", "XE", "XF", "XH", "XK", "XM", "XN", "XO", "XR", "XT"]
 KNOWN_TAGS: Final = frozenset(_VENDOR_TAGS).union(*(spec.tags for spec in _ALL))
 """Tags by which a reader finds its way back into a frame whose fixed part is broken."""
 

@@ -1,7 +1,7 @@
 """SIP2 timestamps: reading every shape seen in the field, writing the standard's.
 
-Nothing here knows messages. Rules: a timestamp without a zone is in the library's time; inside everything is UTC; what
-cannot be a moment is None, never an exception.
+Nothing here knows messages. Rules: a timestamp without a zone is in the library's time; inside
+everything is UTC; what cannot be a moment is None, never an exception.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["format_date", "normalise_date", "parse_date"]
 
-# YYYYMMDDZZZZHHMMSS; the zone may be 0 to 4 characters (14 digits, ``   `` or one blank from Chinese kiosk drivers), the
-# seconds or the whole time may be missing. ``0000`` (seen from Sierra) and other unknown zones mean library time.
+# YYYYMMDDZZZZHHMMSS; the zone may be 0 to 4 characters (14 digits, ``   `` or one blank from
+# Chinese kiosk drivers), the seconds or the whole time may be missing. ``0000`` (seen from Sierra)
+# and other unknown zones mean library time.
 _COMPACT: Final = re.compile(r"([0-9]{8})(?:([ A-Z0-9]{0,4}?)([0-9]{6}|[0-9]{4}))?", re.ASCII)
 # Due dates (AH) are free text; Evergreen sends ``2026-11-30 23:59:59``, others slashes or a T.
 _WRITTEN: Final = re.compile(
@@ -24,7 +25,8 @@ _WRITTEN: Final = re.compile(
     re.ASCII,
 )
 
-# The standard's zone letters (``   Z`` UTC, ``   Q`` Atlantic, ``   R`` Eastern, …) are the nautical ones; J is local time.
+# The standard's zone letters (``   Z`` UTC, ``   Q`` Atlantic, ``   R`` Eastern, …) are the
+# nautical ones; J is local time.
 _EAST: Final = {letter: hours for hours, letter in enumerate("ABCDEFGHIKLM", start=1)}
 _WEST: Final = {letter: -hours for hours, letter in enumerate("NOPQRSTUVWXY", start=1)}
 _ZONES: Final = {
@@ -40,9 +42,8 @@ def parse_date(text: str, zone: ZoneInfo) -> datetime | None:
         text: any of the shapes above; blanks around it do not matter.
         zone: what a timestamp without a zone is in.
 
-    Returns:
-        An aware moment in UTC; None when there is none (blank, zeros, free text, ``YYYYMMDDZZZZHHMMSS``).
-        A date without a time is the midnight that begins it.
+    Returns: An aware moment in UTC; None when there is none (blank, zeros, free text,
+    ``YYYYMMDDZZZZHHMMSS``). A date without a time is the midnight that begins it.
     """
     text = text.strip()
     compact = _COMPACT.fullmatch(text)
@@ -64,7 +65,9 @@ def parse_date(text: str, zone: ZoneInfo) -> datetime | None:
 
 
 def format_date(moment: datetime, zone: ZoneInfo) -> str:
-    """Return a moment as eighteen characters in library time, the zone as four blanks (the standard's preference)."""
+    """Return a moment as eighteen characters in library time, the zone as four blanks (the
+    standard's preference).
+    """
     at = moment.astimezone(zone)
     return f"{at.year:04}{at.month:02}{at.day:02}    {at.hour:02}{at.minute:02}{at.second:02}"
 
