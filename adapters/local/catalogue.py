@@ -33,7 +33,7 @@ class LocalCatalogue(LocalBase):
         where = " AND ".join("search LIKE ? ESCAPE '\\'" for _ in words)
         with self.database.read() as connection:
             rows = connection.exec_driver_sql(
-                "SELECT id, title, author, isbn, record, dialect FROM bib"
+                "SELECT id, title, author, isbn, record, dialect FROM bib"  # noqa: S608 -- placeholders
                 f" WHERE {where} ORDER BY id LIMIT ?",
                 (*(f"%{_escape(word)}%" for word in words), limit),
             ).fetchall()
