@@ -1,0 +1,301 @@
+"""The only place that builds things: settings → storage, plugins, adapters, services, gateway.
+
+Nothing here has rules of its own. Rules: whatever is built is closed again by
+``Application.close``; nothing listens and no thread runs until somebody asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from zoneinfo import ZoneInfo
+
+from pydantic import ValidationError
+
+from connector.domain.enrolment import StudentRecord
+from connector.domain.ids import BranchId, InstitutionId, TerminalId
+from connector.domain.library import Library
+from connector.errors import ConfigurationError, ConnectorError
+from connector.plugins.hookspecs import AppInfo, RowView
+from connector.plugins.manager import Plugins, build_plugins
+from connector.ports.clock import Clock, utc_now
+from connector.ports.enrolment import School
+from connector.ports.ils import AdapterContext, AdapterSpec, IlsAdapter
+from connector.services.circulation import CirculationService
+from connector.services.desk import CirculationDesk
+from connector.services.enrolment import EnrolmentService
+from connector.services.enrolment_rules import EnrolmentRules
+from connector.services.facts import FactReader
+from connector.services.patrons import PatronService
+from connector.services.provisioning import ProvisioningService
+from connector.services.roster import RowCheck
+from connector.services.settlement import Settlement
+from connector.settings import LibrarySettings, Settings, TerminalSettings
+from connector.sip2.gateway import Gateway
+from connector.sip2.pool import BoundedPool
+from connector.sip2.screen import ScreenTexts
+from connector.sip2.terminal import (
+    ChecksumPolicy,
+    Permission,
+    PinPolicy,
+    Terminal,
+    TerminalKind,
+    WireProfile,
+)
+from connector.storage.repositories.enrolment import SqlEnrolmentStore
+from connector.storage.store import Store, open_store
+
+__all__ = ["Application", "build", "build_adapter"]
+
+_TERMINATORS = {"CR": "\r", "CRLF": "\r\n", "LF": "\n"}
+_QUEUE_PER_WORKER = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """Everything that is built, ready to be called.
+
+    Attributes:
+        terminals: by login.
+    """
+
+    settings: Settings
+    store: Store
+    plugins: Plugins
+    libraries: Mapping[InstitutionId, Library]
+    adapters: Mapping[InstitutionId, IlsAdapter]
+    terminals: Mapping[TerminalId, Terminal]
+    circulation: CirculationService
+    patrons: PatronService
+    settlement: Settlement
+    enrolment: EnrolmentService
+    gateway: Gateway
+    now: Clock
+
+    @property
+    def info(self) -> AppInfo:
+        """What plugins may know."""
+        return AppInfo(
+            version=metadata.version("onecard-connector"),
+            institutions=tuple(self.libraries),
+            data_dir=str(self.settings.data_dir),
+        )
+
+    def provisioning(self, institution: InstitutionId) -> ProvisioningService:
+        """Return the service that opens cards in one library's ILS."""
+        enrolment = self.enrolment
+        return ProvisioningService(
+            adapter=self.adapters[institution],
+            store=enrolment.store,
+            register=enrolment.register,
+            rules=enrolment.rules_of(institution),
+            now=self.now,
+            events=self.plugins.events,
+        )
+
+    def pools(self) -> dict[InstitutionId, BoundedPool]:
+        """Return one bounded thread pool per library: a hanging ILS exhausts only its own."""
+        workers = self.settings.sip2.workers
+        return {
+            code: BoundedPool(workers, queued=workers * _QUEUE_PER_WORKER, name=f"ils-{code}")
+            for code in self.libraries
+        }
+
+    def close(self) -> None:
+        """Give back connections and files."""
+        for adapter in self.adapters.values():
+            adapter.close()
+        self.store.close()
+
+
+def build(
+    settings: Settings,
+    *,
+    now: Clock = utc_now,
+    adapters: Mapping[InstitutionId, IlsAdapter] | None = None,
+    store: Store | None = None,
+) -> Application:
+    """Build everything from the settings.
+
+    Args:
+        adapters, store: ready-made parts instead of those that the settings name.
+
+    Raises:
+        ConfigurationError: the settings name something that is not there.
+        StorageUnavailable: the database cannot be reached.
+    """
+    plugins = build_plugins(disabled=settings.plugins.disabled)
+    libraries = {library.code: library for library in settings.domain_libraries()}
+    if adapters is None:
+        adapters = _build_adapters(settings, plugins.ils_adapters(), now)
+    if store is None:
+        try:
+            store = open_store(settings.store.url, settings.store.key_file, now=now)
+        except ConnectorError:
+            _close_all(adapters)
+            raise
+    store.institutions.save(tuple(libraries.values()))
+    facts = FactReader(
+        libraries=libraries,
+        adapters=adapters,
+        ledger=store.ledger,
+        people=store.people,
+        item_facts=store.item_facts,
+        decider=plugins.decider,
+        now=now,
+    )
+    desk = CirculationDesk(
+        facts=facts,
+        libraries=libraries,
+        adapters=adapters,
+        ledger=store.ledger,
+        decider=plugins.decider,
+        events=plugins.events,
+        now=now,
+    )
+    circulation, patrons = CirculationService(desk), PatronService(desk)
+    terminals = {
+        TerminalId(terminal.login): _terminal(terminal, libraries)
+        for terminal in settings.sip2.terminals
+    }
+    gateway = Gateway(
+        libraries=libraries,
+        terminals=terminals,
+        circulation=circulation,
+        patrons=patrons,
+        texts=ScreenTexts({str(k): v for k, v in settings.sip2.messages.items()}),
+        now=now,
+        answer_within_s=settings.sip2.answer_deadline_s,
+        ils_timeout_s=settings.sip2.ils_deadline_s,
+    )
+    return Application(
+        settings=settings,
+        store=store,
+        plugins=plugins,
+        libraries=libraries,
+        adapters=adapters,
+        terminals=terminals,
+        circulation=circulation,
+        patrons=patrons,
+        settlement=Settlement(libraries=libraries, adapters=adapters, ledger=store.ledger, now=now),
+        enrolment=EnrolmentService(
+            register=store.people,
+            store=SqlEnrolmentStore(store.work),
+            audit=store.audit,
+            rules={
+                code: EnrolmentRules.from_settings(settings.enrolment, code, library.zone)
+                for code, library in libraries.items()
+            },
+            now=now,
+            checks=(_row_check(plugins),),
+        ),
+        gateway=gateway,
+        now=now,
+    )
+
+
+def _row_check(plugins: Plugins) -> RowCheck:
+    """Return the plugins' say on a roster row."""
+
+    def check(school: School, record: StudentRecord) -> Sequence[str]:
+        values = {
+            "name": record.name,
+            "id_number": record.id_number.value if record.id_number else "",
+            "student_no": record.student_no.value if record.student_no else "",
+            "phone": record.phone,
+            "guardian_name": record.guardian_name,
+            "guardian_phone": record.guardian_phone,
+            "class_name": record.class_name,
+            "district": record.district,
+        }
+        return plugins.validate_enrolment_row(RowView(school.code, record.row, values))
+
+    return check
+
+
+def build_adapter(
+    library: LibrarySettings,
+    settings: Settings,
+    specs: Mapping[str, AdapterSpec],
+    now: Clock = utc_now,
+) -> IlsAdapter:
+    """Build the adapter of one library.
+
+    Raises:
+        ConfigurationError: there is no such adapter, or its own settings are wrong.
+    """
+    ils = settings.ils_of(library)
+    spec = specs.get(ils.adapter)
+    if spec is None:
+        raise ConfigurationError(
+            f"Library {library.code} uses the adapter {ils.adapter!r}, which is not installed.",
+            f"Use one of: {', '.join(specs) or 'none is installed'}.",
+        )
+    try:
+        options = spec.settings.model_validate(ils.options)
+    except ValidationError as err:
+        first = err.errors(include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(
+            f"Library {library.code}, adapter {spec.name}: {where}: {first['msg']}.",
+            f"See adapters/{spec.name}/README.md for its settings.",
+        ) from None
+    context = AdapterContext(
+        institution_id=InstitutionId(library.code),
+        timezone=library.timezone,
+        data_dir=str(settings.data_dir),
+        now=now,
+    )
+    return spec.build(options, context)
+
+
+def _build_adapters(
+    settings: Settings, specs: Mapping[str, AdapterSpec], now: Clock
+) -> dict[InstitutionId, IlsAdapter]:
+    built: dict[InstitutionId, IlsAdapter] = {}
+    try:
+        for library in settings.libraries:
+            built[InstitutionId(library.code)] = build_adapter(library, settings, specs, now)
+    except ConnectorError:
+        _close_all(built)
+        raise
+    return built
+
+
+def _close_all(adapters: Mapping[InstitutionId, IlsAdapter]) -> None:
+    for adapter in adapters.values():
+        adapter.close()
+
+
+def _terminal(settings: TerminalSettings, libraries: Mapping[InstitutionId, Library]) -> Terminal:
+    library = libraries[InstitutionId(settings.library)]
+    wire = WireProfile(
+        encoding=settings.encoding,
+        delimiter=settings.delimiter,
+        terminator=_TERMINATORS[settings.terminator],  # type: ignore[arg-type]
+        checksum=ChecksumPolicy(settings.checksum),
+        error_detection=settings.error_detection,
+        dialect=settings.dialect,
+        hidden_tags=settings.hidden_tags,
+        allowed_tags=settings.allowed_tags,
+        max_value_length=settings.max_value_length,
+        answer_unknown=settings.answer_unknown,
+    )
+    return Terminal(
+        terminal_id=TerminalId(settings.login),
+        institution=library.code,
+        password=settings.password,
+        branch=BranchId(settings.branch) if settings.branch else None,
+        location=settings.location,
+        kind=TerminalKind(settings.kind.value),
+        wire=wire,
+        zone=ZoneInfo(settings.timezone) if settings.timezone else library.zone,
+        language=settings.language or library.language,
+        pin=PinPolicy(settings.pin),
+        permissions=frozenset(Permission(name) for name in settings.permissions),
+        allow_from=settings.allow_from,
+        mask_name=settings.mask_name,
+        mask_id=settings.mask_id,
+        charge_denied_at_limit=settings.charge_denied_at_limit,
+    )

@@ -1,0 +1,135 @@
+"""``onecard serve``: run what the configuration enables, in one process, until SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Callable
+
+import click
+
+from connector.bootstrap import Application
+from connector.errors import ConfigurationError, ConnectorError
+from connector.log import configure, get_logger
+from connector.sip2.server import Sip2Server
+
+__all__ = ["running_server", "serve"]
+
+_log = get_logger(__name__)
+_SETTLE_EVERY_S = 15.0
+_PARTS = ("sip2", "worker")
+
+
+@click.command(
+    epilog="""\b
+Example:
+  onecard --config onecard.toml serve
+  onecard --config onecard.toml serve --only sip2
+"""
+)
+@click.option("--only", help="Parts to run, with commas between: sip2, worker. Default: all.")
+@click.option("--drain", "drain_s", default=10.0, show_default=True, help="Seconds to end in.")
+@click.pass_obj
+def serve(obj: object, only: str | None, drain_s: float) -> None:
+    """Serve self-check machines and settle unknown outcomes, until SIGTERM or Ctrl-C.
+
+    SIGTERM drains: no new connection is taken, requests under way are answered, then it ends with
+    code 0.
+    """
+    parts = _parts(only)
+    settings = obj.settings  # type: ignore[attr-defined]
+    configure(settings.log)
+    app: Application = obj.app  # type: ignore[attr-defined]
+    try:
+        asyncio.run(_run(app, parts, drain_s))
+    finally:
+        app.close()
+
+
+async def _run(app: Application, parts: frozenset[str], drain_s: float) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+    app.plugins.startup(app.info)
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            if "worker" in parts:
+                await stack.enter_async_context(settling(app))
+            if "sip2" in parts and app.settings.sip2.enabled:
+                sip2 = app.settings.sip2
+                try:
+                    server = await stack.enter_async_context(
+                        running_server(app, sip2.host, sip2.port, drain_s=drain_s)
+                    )
+                except OSError as err:
+                    raise ConfigurationError(
+                        f"SIP2 cannot listen on {sip2.host}:{sip2.port} ({type(err).__name__}).",
+                        "Change host or port in [sip2], or stop what uses it.",
+                    ) from err
+                click.echo(f"SIP2 on {sip2.host}:{server.port}. Ctrl-C ends.", err=True)
+            await stop.wait()
+            _log.info("service.stopping")
+    finally:
+        app.plugins.shutdown(app.info)
+
+
+@contextlib.asynccontextmanager
+async def running_server(
+    app: Application, host: str, port: int, *, drain_s: float = 10.0
+) -> AsyncIterator[Sip2Server]:
+    """Run a SIP2 listener over the application's gateway; ``port`` 0 takes a free one."""
+    sip2 = app.settings.sip2
+    pools = app.pools()
+    server = Sip2Server(
+        app.gateway,
+        executor_for=pools.__getitem__,
+        answer_within_s=sip2.answer_deadline_s,
+        idle_timeout_s=sip2.idle_timeout_s,
+        login_timeout_s=sip2.login_timeout_s,
+        max_connections=sip2.max_connections,
+        max_per_address=sip2.max_connections_per_address,
+        clock=app.now,
+    )
+    try:
+        await server.start(host, port)
+        yield server
+    finally:
+        await server.stop(drain_s)
+        for pool in pools.values():
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.asynccontextmanager
+async def settling(app: Application, every_s: float = _SETTLE_EVERY_S) -> AsyncIterator[None]:
+    """Settle unknown outcomes at once and then every ``every_s`` seconds (decision 10)."""
+    task = asyncio.create_task(_settle_for_ever(app.settlement.run_once, every_s))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _settle_for_ever(run_once: Callable[[], object], every_s: float) -> None:
+    while True:
+        try:
+            await asyncio.to_thread(run_once)
+        except ConnectorError as err:
+            _log.error("settlement.failed", error=type(err).__name__)
+        await asyncio.sleep(every_s)
+
+
+def _parts(only: str | None) -> frozenset[str]:
+    if only is None:
+        return frozenset(_PARTS)
+    wanted = frozenset(part.strip() for part in only.split(",") if part.strip())
+    unknown = sorted(wanted - frozenset(_PARTS))
+    if unknown or not wanted:
+        raise click.BadParameter(
+            f"{', '.join(unknown) or 'nothing'} is not one of {', '.join(_PARTS)}.",
+            param_hint="--only",
+        )
+    return wanted
