@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NoReturn
 
 import psycopg
@@ -67,6 +68,10 @@ class Database:
         url: ``sqlite:///path`` or ``postgresql://…``; the driver is chosen here.
         pool_size: connections kept open for writers, and as many for readers.
 
+    Attributes:
+        is_sqlite: which of the two it is.
+        file: where an SQLite database lies.
+
     Raises:
         ConfigurationError: the URL cannot be read or names another database.
     """
@@ -74,6 +79,7 @@ class Database:
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
         parsed = _parse_url(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        self.file = Path(parsed.database or "") if self.is_sqlite else None
         arguments: dict[str, Any] = {
             "pool_size": pool_size,
             "max_overflow": pool_size,

@@ -11,14 +11,15 @@ from connector.errors import ConfigurationError
 from connector.ports.clock import Clock, utc_now
 from connector.storage.crypto import Keyring
 from connector.storage.engine import Database
+from connector.storage.migrate import read_state
 from connector.storage.outbox import Outbox
 from connector.storage.repositories.audit import StoredAudit
+from connector.storage.repositories.enrolment import StoredEnrolment
 from connector.storage.repositories.institutions import StoredInstitutions
 from connector.storage.repositories.item_facts import StoredItemFacts
 from connector.storage.repositories.ledger import StoredLedger
 from connector.storage.repositories.people import StoredPeople
 from connector.storage.repositories.violations import StoredViolations
-from connector.storage.schema import SchemaState, check_schema
 from connector.storage.unit_of_work import UnitOfWorkFactory
 
 __all__ = ["Store", "open_store"]
@@ -30,7 +31,7 @@ class Store:
     Attributes:
         keyring: for pseudonyms in logs; what else it can do is storage's own business.
         work: begins units of work, for repositories that live elsewhere in this package.
-        ledger, people, item_facts, violations, audit: the ports of ``connector.ports``.
+        ledger, people, item_facts, violations, audit, enrolment: the ports of ``connector.ports``.
         outbox: messages to other libraries.
         institutions: the copy of the configured libraries.
     """
@@ -44,6 +45,7 @@ class Store:
         self.item_facts = StoredItemFacts(self.work)
         self.violations = StoredViolations(self.work)
         self.audit = StoredAudit(self.work)
+        self.enrolment = StoredEnrolment(self.work)
         self.outbox = Outbox(self.work)
         self.institutions = StoredInstitutions(self.work)
 
@@ -62,11 +64,15 @@ def open_store(url: str, key_file: Path, *, now: Clock = utc_now) -> Store:
     """
     store = Store(url, Keyring.load(key_file), now=now)
     try:
-        state = check_schema(store.database)
-        if state in {SchemaState.EMPTY, SchemaState.OLD}:
-            what = "has no tables" if state is SchemaState.EMPTY else "is older than this release"
-            raise ConfigurationError(f"The database {what}.", "Run `onecard db upgrade`.")
+        _require_tables(store.database)
     except BaseException:
         store.close()
         raise
     return store
+
+
+def _require_tables(database: Database) -> None:
+    state = read_state(database)
+    if not state.is_current:
+        what = "has no tables" if state.found is None else "is older than this release"
+        raise ConfigurationError(f"The database {what}.", "Run: onecard db upgrade")

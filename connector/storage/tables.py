@@ -273,8 +273,8 @@ loan = Table(
         postgresql_where=text("state IN ('asked', 'unknown')"),
     ),
 )
-"""``asked_at``, ``changed_at`` and ``counted_at`` are our own clock's; ``opened_at``, ``renewed_at``
-and ``closed_at`` are the moment when it happened, which may lie earlier.
+"""``asked_at``, ``changed_at`` and ``counted_at`` are our own clock's; ``opened_at``,
+``renewed_at`` and ``closed_at`` are the moment when it happened, which may lie earlier.
 
 ``changed_at``: when the state last moved; an older read of the ILS says nothing about this row.
 ``counted_at``: when the loan was written into the statistics, once; None = not yet.

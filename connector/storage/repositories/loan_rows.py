@@ -39,8 +39,8 @@ UNCLOSED_SQL = "state IN ({})".format(", ".join(f"'{state.value}'" for state in 
 """Spelled as in the partial indexes, so that SQLite uses them."""
 
 _COLUMNS = (
-    "loan_id, person_id, owner, barcode, institution, ils_patron, state, language, asked_at, branch, "
-    "terminal, opened_at, due, renewals, renewed_at, origin, due_mismatch, over_limit, "
+    "loan_id, person_id, owner, barcode, institution, ils_patron, state, language, asked_at, "
+    "branch, terminal, opened_at, due, renewals, renewed_at, origin, due_mismatch, over_limit, "
     "first_absent_at, closed_at, policy_version"
 )
 _OWN = (

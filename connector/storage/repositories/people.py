@@ -381,7 +381,7 @@ def _home_of(unit: UnitOfWork, patron_id: PatronId) -> str:
     )
     if home is None:
         raise NotFound("patron")
-    return home
+    return str(home)
 
 
 def _change_person(unit: UnitOfWork, patron_id: PatronId, **values: object) -> None:
