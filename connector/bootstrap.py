@@ -43,7 +43,7 @@ from connector.sip2.terminal import (
     TerminalKind,
     WireProfile,
 )
-from connector.storage.repositories.enrolment import SqlEnrolmentStore
+from connector.storage.repositories.enrolment import StoredEnrolment
 from connector.storage.store import Store, open_store
 
 __all__ = ["Application", "build", "build_adapter"]
@@ -181,7 +181,7 @@ def build(
         settlement=Settlement(libraries=libraries, adapters=adapters, ledger=store.ledger, now=now),
         enrolment=EnrolmentService(
             register=store.people,
-            store=SqlEnrolmentStore(store.work),
+            store=StoredEnrolment(store.work),
             audit=store.audit,
             rules={
                 code: EnrolmentRules.from_settings(settings.enrolment, code, library.zone)

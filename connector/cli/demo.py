@@ -40,7 +40,7 @@ from connector.ports.ils import PatronInput
 from connector.settings import LogSettings, Settings, parse_settings
 from connector.sip2.client import Sip2Client
 from connector.storage.crypto import Keyring
-from connector.storage.schema import upgrade
+from connector.storage.migrate import upgrade_database
 
 __all__ = ["demo"]
 
@@ -165,7 +165,7 @@ def _playground(folder: Path, *, quiet: bool) -> Iterator[_Playground]:
     say = (lambda _text: None) if quiet else click.echo
     settings, password = _write_settings(folder)
     Keyring.generate().save(settings.store.key_file)
-    upgrade(settings.store.url)
+    upgrade_database(settings.store.url)
     clock = DemoClock(lambda: datetime.now(UTC))
     with ExitStack() as stack:
         app = build(settings, now=clock)
