@@ -20,7 +20,7 @@ from connector.ports.enrolment import Consent
 from connector.storage import tables
 from connector.storage.unit_of_work import UnitOfWorkFactory
 
-__all__ = ["SqlConsents"]
+__all__ = ["StoredConsents"]
 
 _OPENED = tuple(
     state.value
@@ -33,7 +33,7 @@ _OPENED = tuple(
 """From ``activating`` on the ILS may have an account."""
 
 
-class SqlConsents:
+class StoredConsents:
     """The part of ``EnrolmentStore`` that is about what guardians said."""
 
     def __init__(self, units: UnitOfWorkFactory) -> None:

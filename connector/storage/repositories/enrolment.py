@@ -29,12 +29,12 @@ from connector.ports.enrolment import (
     NewApplication,
 )
 from connector.storage import tables
-from connector.storage.repositories.consents import SqlConsents
+from connector.storage.repositories.consents import StoredConsents
 from connector.storage.repositories.rows import fetch_row
-from connector.storage.repositories.schools import SqlSchools
+from connector.storage.repositories.schools import StoredSchools
 from connector.storage.unit_of_work import UnitOfWork
 
-__all__ = ["SqlEnrolmentStore"]
+__all__ = ["StoredEnrolment"]
 
 _S = ApplicationState
 _STAMPS: Mapping[ApplicationState, tuple[str, ...]] = {
@@ -45,7 +45,7 @@ _STAMPS: Mapping[ApplicationState, tuple[str, ...]] = {
 }
 
 
-class SqlEnrolmentStore(SqlSchools, SqlConsents):
+class StoredEnrolment(StoredSchools, StoredConsents):
     """``EnrolmentStore`` on SQLite or PostgreSQL."""
 
     def add_application(self, new: NewApplication, *, actor: str, now: datetime) -> Application:

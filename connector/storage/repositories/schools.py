@@ -22,12 +22,12 @@ from connector.storage import tables
 from connector.storage.repositories.rows import fetch_row
 from connector.storage.unit_of_work import UnitOfWorkFactory
 
-__all__ = ["SqlSchools"]
+__all__ = ["StoredSchools"]
 
 _OUTCOMES = tuple(RowOutcome)
 
 
-class SqlSchools:
+class StoredSchools:
     """The part of ``EnrolmentStore`` that is about schools and their batches."""
 
     def __init__(self, units: UnitOfWorkFactory) -> None:
@@ -175,7 +175,7 @@ class SqlSchools:
             .group_by(table.c.state)
         )
         with self._units.database.read() as connection:
-            return {ApplicationState(state): n for state, n in connection.execute(query).tuples()}
+            return {ApplicationState(state): n for state, n in connection.execute(query)}
 
 
 def _school(row: Row[Any]) -> School:

@@ -1,0 +1,274 @@
+"""Opening cards in an ILS: consent first, one account each, attempts that break off (decision 21)."""
+
+from dataclasses import replace
+
+import pytest
+
+from connector.domain.card import CardRange
+from connector.domain.enrolment import ApplicationState, ConsentScope
+from connector.domain.ids import Identifier
+from connector.domain.patron import StandingState
+from connector.errors import ConfigurationError
+from connector.ports.ils import Capability
+from connector.services.provisioning import ActivationOutcome
+from connector.testing.fake_ils import SIP2_ONLY, Fault, FaultKind
+
+S = ApplicationState
+O = ActivationOutcome  # noqa: E741
+
+
+def results(activations):
+    return [activation.outcome for activation in activations]
+
+
+def test_a_card_is_opened(world, helpers):
+    (application,) = world.approved([helpers.pupil(1)])
+    (result,) = world.activate([application])
+    assert result.outcome is O.ACTIVATED
+    assert CardRange("FD", 1, 9999).is_number(result.card)
+    assert len(result.pin) == 6
+    assert result.pin not in repr(result)
+    account = world.ils.stock.patrons[result.card]
+    assert (account.name, account.category, account.pin) == ("戴二二", "student", result.pin)
+    assert account.external_id == application.patron_id
+    assert account.identifiers == {"id_card": helpers.id_number(1)}
+    assert account.expires.isoformat() == "2032-09-10"
+    assert world.state_of(application) is S.ACTIVE
+    for identifier in (
+        Identifier("card", result.card),
+        Identifier("id_card", helpers.id_number(1)),
+    ):
+        standing = world.store.people.resolve([identifier], world.library)
+        assert (standing.state, standing.ils_patron) == (StandingState.ACTIVE, result.card)
+
+
+def test_pins_are_random_and_not_taken_from_the_number(world, helpers):
+    applications = world.approved([helpers.pupil(n) for n in range(1, 9)])
+    pins = {result.pin for result in world.activate(applications)}
+    assert len(pins) > 5
+    assert not any(pin in helpers.id_number(n) for pin in pins for n in range(1, 9))
+
+
+def test_nobody_reaches_the_ils_without_consent(world, helpers):
+    """Scenario 5: missing, for another scope, withdrawn, refused, for another child."""
+    applications = world.approved([helpers.pupil(n) for n in range(1, 4)], consent=False)
+    world.consent(applications[1:2], ConsentScope.ONLINE)
+    world.consent(applications[2:])
+    world.store.enrolment.withdraw_consent(
+        applications[2].patron_id, ConsentScope.CARD, actor="x", now=world.time[0]
+    )
+    assert results(world.activate(applications)) == [O.NO_CONSENT] * 3
+    assert not world.ils.calls
+    assert {world.state_of(a) for a in applications} == {S.LIBRARY_APPROVED}
+    assert all(
+        not world.store.enrolment.fetch_application(a.application_id).card for a in applications
+    )
+    world.consent(applications[:1])
+    assert results(world.activate(applications)) == [O.ACTIVATED, O.NO_CONSENT, O.NO_CONSENT]
+    assert len(world.ils.stock.patrons) == 1
+
+
+def test_nobody_reaches_the_ils_without_approval(world, helpers):
+    report = world.load([helpers.pupil(1), helpers.pupil(2)])
+    applications = world.applications(report)
+    world.consent(applications)
+    world.enrolment.review(applications[:1], actor="teacher")
+    assert results(world.activate(world.applications(report))) == [O.NOT_APPROVED] * 2
+    assert not world.ils.calls
+
+
+def test_consent_is_asked_again_before_every_retry(world, helpers):
+    (application,) = world.approved([helpers.pupil(1)])
+    world.ils.fail("upsert_patron", Fault(FaultKind.NOT_SENT))
+    assert results(world.activate([application])) == [O.FAILED]
+    world.store.enrolment.withdraw_consent(
+        application.patron_id, ConsentScope.CARD, actor="x", now=world.time[0]
+    )
+    asked = len(world.ils.calls)
+    assert results(world.activate([application])) == [O.NO_CONSENT]
+    assert len(world.ils.calls) == asked
+    assert world.state_of(application) is S.LIBRARY_APPROVED
+
+
+def test_an_attempt_that_broke_off_is_taken_up_again(world, helpers):
+    """Scenario 29: the account was made although no answer came; it is ours by the external id."""
+    (application,) = world.approved([helpers.pupil(1)])
+    world.ils.fail("upsert_patron", Fault(FaultKind.DONE_NO_ANSWER))
+    (failed,) = world.activate([application])
+    assert (failed.outcome, failed.error) == (O.FAILED, "outcome_unknown")
+    assert world.state_of(application) is S.ACTIVATING
+    assert len(world.ils.stock.patrons) == 1
+    (done,) = world.activate([application])
+    assert done.outcome is O.ACTIVATED
+    assert list(world.ils.stock.patrons) == [done.card]
+    assert world.ils.stock.patrons[done.card].pin == done.pin
+    stored = world.store.enrolment.fetch_application(application.application_id)
+    assert (stored.attempts, stored.error) == (2, "")
+
+
+def test_one_bad_row_does_not_stop_the_others(world, helpers):
+    applications = world.approved([helpers.pupil(n) for n in range(1, 4)])
+    world.ils.fail("upsert_patron", Fault(), Fault(FaultKind.UNEXPECTED))
+    assert results(world.activate(applications)) == [O.ACTIVATED, O.FAILED, O.ACTIVATED]
+    assert results(world.activate(applications)) == [
+        O.ALREADY_ACTIVE,
+        O.ACTIVATED,
+        O.ALREADY_ACTIVE,
+    ]
+    assert len(world.ils.stock.patrons) == 3
+
+
+def test_an_ils_that_is_away_is_left_alone(world, helpers):
+    applications = world.approved([helpers.pupil(n) for n in range(1, 7)])
+    world.ils.set_down()
+    outcome = results(world.activate(applications))
+    assert outcome == [O.FAILED] * 3 + [O.NOT_TRIED] * 3
+    world.ils.set_down(down=False)
+    assert results(world.activate(applications)) == [O.ACTIVATED] * 6
+
+
+def test_refused_credentials_stop_the_run(world, helpers):
+    applications = world.approved([helpers.pupil(n) for n in range(1, 4)])
+    world.ils.fail("find_patron", Fault(FaultKind.AUTH_FAILED))
+    activations = world.activate(applications)
+    assert results(activations) == [O.FAILED, O.NOT_TRIED, O.NOT_TRIED]
+    assert activations[0].error == "ils_credentials"
+
+
+def test_an_account_that_is_there_is_not_touched(world, helpers):
+    """Scenario 40."""
+    world.ils.new_patron(
+        "OLD1", name="戴二二", identifiers={"id_card": helpers.id_number(1)}, pin="old"
+    )
+    (application,) = world.approved([helpers.pupil(1)])
+    assert results(world.activate([application])) == [O.EXISTING_CARD]
+    assert world.state_of(application) is S.EXISTING_CARD
+    assert list(world.ils.stock.patrons) == ["OLD1"]
+    assert world.ils.stock.patrons["OLD1"].pin == "old"
+    assert world.ils.count_calls("upsert_patron") == 0
+    assert results(world.activate([application])) == [O.NOT_APPROVED]
+
+
+def test_without_find_an_account_is_looked_for_by_the_number(world, helpers):
+    world.ils.capabilities = SIP2_ONLY | {Capability.UPSERT_PATRON}
+    world.ils.new_patron("OLD1", identifiers={"id_card": helpers.id_number(1)})
+    world.ils.stock.patrons[helpers.id_number(1)] = world.ils.stock.patrons["OLD1"]
+    first, second = world.approved([helpers.pupil(1), helpers.pupil(2)])
+    assert results(world.activate([first, second])) == [O.EXISTING_CARD, O.ACTIVATED]
+
+
+def test_an_ils_that_cannot_open_accounts(world, helpers):
+    world.ils.capabilities = SIP2_ONLY
+    (result,) = world.activate(world.approved([helpers.pupil(1)]))
+    assert (result.outcome, result.error) == (O.FAILED, "ils_cannot")
+
+
+def test_a_card_number_that_the_ils_has_already(world, helpers):
+    """A number of our range that somebody typed at the desk: the next one is taken."""
+    world.ils.new_patron(CardRange("FD", 1, 9999).number_of(1))
+    (application,) = world.approved([helpers.pupil(1)])
+    (result,) = world.activate([application])
+    assert result.outcome is O.ACTIVATED
+    assert result.card == CardRange("FD", 1, 9999).number_of(2)
+
+
+def test_numbers_are_never_given_out_twice(world, helpers):
+    (first,) = world.approved([helpers.pupil(1)])
+    (opened,) = world.activate([first])
+    with world.store.work.begin() as unit:
+        unit.connection.exec_driver_sql("DELETE FROM application")
+    (second,) = world.activate(world.approved([helpers.pupil(2)]))
+    assert second.card != opened.card
+
+
+def test_a_range_that_is_used_up_says_so(world, helpers):
+    world.provisioning = replace(
+        world.provisioning, rules=replace(world.provisioning.rules, cards=CardRange("FD", 7, 7))
+    )
+    first, second = world.approved([helpers.pupil(1), helpers.pupil(2)])
+    assert results(world.activate([first])) == [O.ACTIVATED]
+    with pytest.raises(ConfigurationError, match="used up"):
+        world.activate([second])
+    assert world.state_of(second) is S.LIBRARY_APPROVED
+
+
+def test_a_new_range_begins_at_its_first_number(world, helpers):
+    first, second = world.approved([helpers.pupil(1), helpers.pupil(2)])
+    world.activate([first])
+    later = CardRange("FD", 500, 9999)
+    world.provisioning = replace(
+        world.provisioning, rules=replace(world.provisioning.rules, cards=later)
+    )
+    assert world.activate([second])[0].card == later.number_of(500)
+
+
+def test_a_withdrawal_while_the_account_is_being_made(world, helpers):
+    """The account is made, but dead: blocked in the ILS, withdrawn in our register."""
+    (application,) = world.approved([helpers.pupil(1)])
+    create = world.ils.upsert_patron
+
+    def withdraw_meanwhile(patron):
+        made = create(patron)
+        current = world.store.enrolment.fetch_application(application.application_id)
+        world.enrolment.withdraw_consent([current], ConsentScope.CARD, actor="librarian")
+        return made
+
+    world.ils.upsert_patron = withdraw_meanwhile
+    (result,) = world.activate([application])
+    assert (result.outcome, result.pin) == (O.NO_CONSENT, "")
+    (account,) = world.ils.stock.patrons.values()
+    assert account.blocks
+    standing = world.store.people.find_standing(application.patron_id, world.library)
+    assert standing.state is StandingState.WITHDRAWN
+
+
+def test_a_withdrawal_after_an_attempt_without_answer(world, helpers):
+    (application,) = world.approved([helpers.pupil(1)])
+    world.ils.fail("upsert_patron", Fault(FaultKind.DONE_NO_ANSWER))
+    world.activate([application])
+    current = world.store.enrolment.fetch_application(application.application_id)
+    world.enrolment.withdraw_consent([current], ConsentScope.CARD, actor="librarian")
+    assert world.provisioning.block_withdrawn([current]) == 1
+    (account,) = world.ils.stock.patrons.values()
+    assert account.blocks
+
+
+def test_the_last_step_is_repeated_when_it_was_missed(world, helpers):
+    (application,) = world.approved([helpers.pupil(1)])
+    world.activate([application])
+    world.store.people.set_state(application.patron_id, StandingState.INACTIVE)
+    assert results(world.activate([application])) == [O.ALREADY_ACTIVE]
+    standing = world.store.people.find_standing(application.patron_id, world.library)
+    assert standing.state is StandingState.ACTIVE
+
+
+def test_numbers_stay_with_us_where_configured(world, helpers):
+    world.provisioning = replace(
+        world.provisioning, rules=replace(world.provisioning.rules, numbers_for_ils=frozenset())
+    )
+    (result,) = world.activate(world.approved([helpers.pupil(1)]))
+    assert world.ils.stock.patrons[result.card].identifiers == {}
+
+
+def test_someone_who_is_gone_is_passed_over(world, helpers):
+    (application,) = world.approved([helpers.pupil(1)])
+    world.enrolment.withdraw_consent([application], ConsentScope.CARD, actor="librarian")
+    assert results(world.activate([application])) == [O.GONE]
+    assert not world.ils.calls
+
+
+def test_progress_is_told(world, helpers):
+    seen = []
+    applications = world.approved([helpers.pupil(1), helpers.pupil(2)])
+    world.provisioning.activate(
+        applications, actor="librarian", on_progress=lambda done, rows: seen.append((done, rows))
+    )
+    assert seen == [(1, 2), (2, 2)]
+
+
+def test_a_card_ends_on_the_day_before_a_missing_one(world):
+    world.pass_time(days=0)
+    rules = world.provisioning.rules
+    leap = world.time[0].replace(year=2028, month=2, day=29)
+    assert rules.expiry(leap).isoformat() == "2034-02-28"
+    assert replace(rules, valid_years=None).expiry(leap) is None

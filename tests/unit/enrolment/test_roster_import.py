@@ -1,0 +1,338 @@
+"""Importing rosters: what becomes of each row (A41, A49, scenarios 1-5)."""
+
+from datetime import datetime
+
+import pytest
+
+from connector.domain.enrolment import ApplicationState, ConsentScope, SchoolStage
+from connector.domain.ids import Identifier
+from connector.errors import ConfigurationError
+from connector.ports.enrolment import RowOutcome
+
+
+def find(world, serial, helpers):
+    return world.store.people.find_person([Identifier("id_card", helpers.id_number(serial))])
+
+
+def test_rows_become_applications(world, helpers):
+    report = world.load([helpers.pupil(1), helpers.pupil(2)])
+    assert helpers.outcomes(report) == {"created": 2}
+    assert not report.problems
+    first, second = world.applications(report)
+    assert (first.state, first.batch_row, first.class_name) == (
+        ApplicationState.ENTERED,
+        2,
+        "三年级2班",
+    )
+    assert second.patron_id != first.patron_id
+    assert find(world, 1, helpers) == first.patron_id
+    assert world.store.people.fetch_personal(first.patron_id).guardian_phone == "13900000001"
+    assert report.batch.counts[RowOutcome.CREATED] == 2
+
+
+def test_dry_run_says_the_same_and_writes_nothing(world, helpers):
+    rows = [
+        helpers.pupil(1),
+        helpers.pupil(1),
+        helpers.pupil(2, phone="12"),
+        helpers.pupil(3, phone="", parent_phone=""),
+    ]
+    school = world.school()
+    trial = world.load(rows, school, dry_run=True)
+    assert trial.batch is None
+    assert find(world, 1, helpers) is None
+    assert not world.enrolment.list_progress(world.library)
+    real = world.load(rows, school)
+    assert (trial.counts, trial.problems) == (real.counts, real.problems)
+    assert helpers.outcomes(real) == {
+        "created": 1,
+        "duplicate": 1,
+        "invalid": 1,
+        "needs_guardian": 1,
+    }
+
+
+def test_the_same_file_again_changes_nothing(world, helpers):
+    rows = [helpers.pupil(1), helpers.pupil(2)]
+    first = world.load(rows)
+    again = world.load(rows)
+    assert helpers.outcomes(again) == {"unchanged": 2}
+    assert not world.applications(again)
+    assert len(world.applications(first)) == 2
+    assert first.batch.number != again.batch.number
+
+
+def test_a_change_before_approval_is_taken(world, helpers):
+    report = world.load([helpers.pupil(1)])
+    changed = world.load([helpers.pupil(1, phone="13811112222", **{"class": "四年级1班"})])
+    assert helpers.outcomes(changed) == {"updated": 1}
+    (application,) = world.applications(report)
+    assert application.class_name == "四年级1班"
+    assert world.store.people.fetch_personal(application.patron_id).phone == "13811112222"
+
+
+def test_an_empty_cell_empties_nothing(world, helpers):
+    report = world.load([helpers.pupil(1)])
+    again = world.load([helpers.pupil(1, phone="", parent="", **{"class": ""})])
+    assert helpers.outcomes(again) == {"unchanged": 1}
+    (application,) = world.applications(report)
+    assert world.store.people.fetch_personal(application.patron_id).phone == "13800000001"
+
+
+def test_a_change_after_approval_is_held(world, helpers):
+    world.approved([helpers.pupil(1)])
+    report = world.load([helpers.pupil(1, phone="13811112222")])
+    assert helpers.outcomes(report) == {"held": 1}
+    assert helpers.codes(report) == [(2, "id_number", "change_after_approval")]
+
+
+def test_same_child_at_two_schools(world, helpers):
+    """Scenario 1: one person, whatever way the number is written; the library is told."""
+    child = helpers.pupil(23)
+    number = "50010220090908123X"
+    child[0] = number
+    junior = world.school("j1", SchoolStage.JUNIOR)
+    other = world.school("j2", SchoolStage.JUNIOR)
+    world.load([child], junior)
+    for written in ("50010220090908123x", "5００10220090908123X "):
+        report = world.load([[written, *child[1:]]], other)
+        assert helpers.outcomes(report) == {"duplicate": 1}
+        assert helpers.codes(report) == [(2, "id_number", "at_other_school")]
+    patron = world.store.people.find_person([Identifier("id_card", number)])
+    assert world.store.enrolment.find_application(patron).school_id == junior.school_id
+    told = [entry for entry in _audit(world) if entry[0] == "enrolment.two_schools"]
+    assert [subject for _, subject in told] == [patron, patron]
+
+
+def test_bad_numbers_are_reported_and_the_rest_goes_on(world, helpers):
+    """Scenario 2."""
+    wrong = helpers.id_number(1)[:-1] + ("0" if helpers.id_number(1)[-1] != "0" else "1")
+    rows = [
+        helpers.pupil(1, id=wrong),
+        helpers.pupil(2, id=helpers.id_number(2, birth="20310101")),
+        helpers.pupil(3, id="5.00230E+17"),
+        helpers.pupil(4),
+    ]
+    report = world.load(rows)
+    assert helpers.outcomes(report) == {"created": 1, "invalid": 3}
+    assert helpers.codes(report) == [
+        (2, "id_number", "id_check_digit"),
+        (3, "id_number", "id_birth_future"),
+        (4, "id_number", "id_digits_lost"),
+    ]
+    assert report.roster.cell_of(4, "id_number") == "A4"
+    assert wrong not in repr(report)
+
+
+def test_another_name_under_the_same_number_is_a_conflict(world, helpers):
+    world.load([helpers.pupil(1)])
+    report = world.load([helpers.pupil(1, name="钱多多")])
+    assert helpers.codes(report) == [(2, "name", "name_differs")]
+    assert helpers.outcomes(report) == {"conflict": 1}
+
+
+def test_kindergarten(world, helpers):
+    """Scenario 3."""
+    young = world.school("k1", SchoolStage.KINDERGARTEN)
+    number = helpers.id_number(1, birth="20220301")
+    rows = [
+        helpers.pupil(1, id=number, phone=""),
+        helpers.pupil(2, id=helpers.id_number(2, birth="20220302"), phone="", parent_phone=""),
+    ]
+    report = world.load(rows, young)
+    assert helpers.outcomes(report) == {"created": 1, "needs_guardian": 1}
+    assert helpers.codes(report) == [(3, "phone", "needs_guardian")]
+    known = world.store.people.fetch_personal(world.applications(report)[0].patron_id)
+    assert (known.phone, known.guardian_phone) == ("", "13900000001")
+
+
+NUMBERLESS = ["学籍号", "身份证号", "姓名", "联系电话"]
+
+
+def test_a_child_without_number_gets_one_later(world, helpers):
+    """Scenario 4: the temporary student number and the identity number are joined."""
+    temporary = "L500230201503019999"
+    first = world.load([[temporary, "", "丁一一", "13800000001"]], headers=NUMBERLESS)
+    assert helpers.outcomes(first) == {"created": 1}
+    number = helpers.id_number(1)
+    spring = world.load([["G" + number, number, "丁一一", "13800000001"]], headers=NUMBERLESS)
+    assert helpers.outcomes(spring) == {"updated": 1}
+    (application,) = world.applications(first)
+    for identifier in (
+        Identifier("student_no", temporary),
+        Identifier("student_no", "G" + number),
+        Identifier("id_card", number),
+    ):
+        assert world.store.people.find_person([identifier]) == application.patron_id
+    assert world.store.people.fetch_personal(application.patron_id).id_number == number
+
+
+def test_twins_of_one_name_are_not_guessed(world, helpers):
+    twins = [[f"L50023020150301999{n}", "", "丁一一", "13800000001"] for n in (1, 2)]
+    world.load(twins, headers=NUMBERLESS)
+    report = world.load([["", helpers.id_number(1), "丁一一", "13800000001"]], headers=NUMBERLESS)
+    assert helpers.outcomes(report) == {"held": 1}
+    assert helpers.codes(report) == [(2, "id_number", "ambiguous_match")]
+
+
+def test_two_numbers_of_two_people(world, helpers):
+    world.load([helpers.pupil(1)])
+    world.load([["L500230201503019999", "", "戴二二", "13800000001"]], headers=NUMBERLESS)
+    report = world.load(
+        [["L500230201503019999", helpers.id_number(1), "丁一一", "13800000001"]], headers=NUMBERLESS
+    )
+    assert helpers.outcomes(report) == {"conflict": 1}
+    assert [code for _, _, code in helpers.codes(report)] == ["identifiers_differ"]
+
+
+def test_who_refused_is_not_asked_again(world, helpers):
+    """Scenario 5."""
+    report = world.load([helpers.pupil(1)])
+    world.enrolment.refuse_consent(world.applications(report), actor="teacher")
+    assert find(world, 1, helpers) is None
+    again = world.load([helpers.pupil(1)])
+    assert helpers.outcomes(again) == {"held": 1}
+    assert helpers.codes(again) == [(2, "id_number", "refused_before")]
+    assert find(world, 1, helpers) is None
+
+
+def test_who_withdrew_is_held(world, helpers):
+    applications = world.approved([helpers.pupil(1)])
+    world.activate(applications)
+    world.enrolment.withdraw_consent(
+        [world.store.enrolment.fetch_application(applications[0].application_id)],
+        ConsentScope.CARD,
+        actor="librarian",
+    )
+    report = world.load([helpers.pupil(1)])
+    assert helpers.codes(report) == [(2, "id_number", "withdrawn_before")]
+
+
+def test_a_row_that_broke_off_half_way_is_finished_next_time(world, helpers):
+    """A person without an application is what a crash between two rows' halves leaves."""
+    school = world.school()
+
+    class Broken(Exception):
+        pass
+
+    def crash(*args, **more):
+        raise Broken
+
+    from unittest.mock import patch
+
+    with patch.object(type(world.store.enrolment), "add_application", crash), pytest.raises(Broken):
+        world.load([helpers.pupil(1)], school)
+    patron = find(world, 1, helpers)
+    assert patron is not None
+    report = world.load([helpers.pupil(1)], school)
+    assert helpers.outcomes(report) == {"created": 1}
+    assert world.applications(report)[0].patron_id == patron
+
+
+def test_progress_is_told_row_by_row(world, helpers):
+    seen = []
+    path = world.sheet([helpers.pupil(n) for n in range(3)])
+    world.enrolment.import_roster(
+        path, world.school(), actor="clerk", on_row=lambda done, rows: seen.append((done, rows))
+    )
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_plugin_can_refuse_a_row(world, helpers):
+    from dataclasses import replace
+
+    def check(school, record):
+        return ["not_on_our_roll"] if record.name == "戴二二" and school.code == "s1" else []
+
+    world.enrolment = replace(world.enrolment, checks=(check,))
+    report = world.load([helpers.pupil(1), helpers.pupil(0), helpers.pupil(2)])
+    assert helpers.outcomes(report) == {"created": 2, "invalid": 1}
+    assert [code for _, _, code in helpers.codes(report)] == ["not_on_our_roll"]
+
+
+@pytest.mark.parametrize("more", [{"entry_mode": "individual"}, {"disabled": True}])
+def test_a_school_that_does_not_enter_by_roster(world, helpers, more):
+    with pytest.raises(ConfigurationError, match="does not enter pupils by roster"):
+        world.load([helpers.pupil(1)], world.school(**more))
+
+
+def test_twelve_kinds_of_bad_rows(world, helpers):
+    good = helpers.id_number(1)
+    rows = [
+        helpers.pupil(1),
+        helpers.pupil(2, id=""),
+        helpers.pupil(3, id="5.00230E+17"),
+        helpers.pupil(4, id=float(helpers.id_number(5))),
+        helpers.pupil(5, id="500230150301001"),
+        helpers.pupil(
+            6, id=helpers.id_number(6)[:-1] + ("1" if helpers.id_number(6)[-1] != "1" else "2")
+        ),
+        helpers.pupil(7, id=helpers.id_number(7, birth="20310101")),
+        helpers.pupil(8, id=helpers.id_number(8, birth="20150230")),
+        helpers.pupil(9, id=helpers.id_number(9, area="000230")),
+        helpers.pupil(10, id="50023020150301O10X"),
+        helpers.pupil(11, id=helpers.id_number(11)[:-2]),
+        helpers.pupil(12, id=helpers.id_number(12, birth="19800101")),
+        helpers.pupil(13, name=""),
+        helpers.pupil(14, name="丁14"),
+        helpers.pupil(15, phone="12345"),
+        helpers.pupil(16, phone="", parent_phone=""),
+        helpers.pupil(17, district="渝中"),
+        helpers.pupil(18, district=""),
+        helpers.pupil(19, id=f"'{good[:6]} {good[6:14]} {good[14:]}"),
+    ]
+    report = world.load(rows, title="丰都县某某小学学生名册")
+    assert helpers.outcomes(report) == {
+        "created": 1,
+        "invalid": 16,
+        "needs_guardian": 1,
+        "duplicate": 1,
+    }
+    assert helpers.codes(report) == [
+        (4, "id_number", "id_missing"),
+        (5, "id_number", "id_digits_lost"),
+        (6, "id_number", "id_digits_lost"),
+        (7, "id_number", "id_legacy_15"),
+        (8, "id_number", "id_check_digit"),
+        (9, "id_number", "id_birth_future"),
+        (10, "id_number", "id_birth_date"),
+        (11, "id_number", "id_area"),
+        (12, "id_number", "id_characters"),
+        (13, "id_number", "id_length"),
+        (14, "id_number", "age_not_for_stage"),
+        (15, "name", "name_missing"),
+        (16, "name", "name_characters"),
+        (17, "phone", "phone_format"),
+        (18, "phone", "needs_guardian"),
+        (19, "district", "district_unknown"),
+        (20, "district", "district_missing"),
+        (21, "id_number", "twice_in_file"),
+    ]
+
+
+def test_nothing_that_names_a_pupil_reaches_the_database_in_clear(world, helpers):
+    world.load([helpers.pupil(1), helpers.pupil(2, phone="12345")])
+    world.store.close()
+    content = b"".join(path.read_bytes() for path in world.folder.glob("onecard.db*"))
+    for marker in (
+        "戴二二",
+        "家长二",
+        helpers.id_number(1),
+        "13800000001",
+        "13900000001",
+        "12345678",
+    ):
+        assert marker.encode() not in content
+    assert b"phone_format" in content
+
+
+def test_batches_count_by_year(world, helpers):
+    numbers = [world.load([helpers.pupil(1)]).batch.number for _ in range(2)]
+    world.time[0] = datetime(2027, 9, 1, tzinfo=world.time[0].tzinfo)
+    numbers.append(world.load([helpers.pupil(1)]).batch.number)
+    assert numbers == ["2026-0001", "2026-0002", "2027-0001"]
+
+
+def _audit(world):
+    with world.store.database.read() as connection:
+        return list(connection.exec_driver_sql("SELECT action, subject FROM audit ORDER BY at"))
