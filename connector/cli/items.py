@@ -25,6 +25,7 @@ from connector.domain.item import NOT_FOREIGN, LanguageClass, Shelving
 from connector.domain.library import Library, resolve_owners
 from connector.errors import RecordError
 from connector.ports.store import ItemFacts
+from connector.storage.overview import Overview
 
 __all__ = ["items", "read_item_rows"]
 
@@ -182,3 +183,23 @@ def _decode(content: bytes) -> str:
         except UnicodeDecodeError:
             continue
     raise Refused("The file is neither UTF-8 nor GB18030. Save it as UTF-8.")
+
+
+@items.command("list")
+@json_option
+@pass_cli
+def list_items(cli: CliContext, *, as_json: bool) -> None:
+    """List items whose language is unknown: they were lent as Chinese until somebody says more.
+
+    \b
+    Example:
+      onecard items list
+      onecard items import answers.csv
+    """
+    found = Overview(cli.app.store.database).list_unknown_items()
+    if as_json:
+        write_json([{"owner": item.owner, "barcode": item.barcode} for item in found])
+        return
+    for item in found:
+        click.echo(f"{item.owner}  {item.barcode}")
+    click.echo(f"{len(found)} items of unknown language. Tell them with: onecard items import")

@@ -240,6 +240,7 @@ class Checkout:
             due_mismatch=mismatch,
             disputed=not in_time,
         )
+        self._desk.facts.note_unknown_language(lending.item)
         self._desk.track("loan.opened", lending.exchange, row, mismatch=mismatch)
         record = lending.item.record
         return CirculationAnswer(

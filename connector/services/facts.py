@@ -29,7 +29,7 @@ from connector.ports.clock import Clock
 from connector.ports.decisions import Decider
 from connector.ports.ils import Capability, IlsAdapter
 from connector.ports.ledger import Adoption, Ledger, Place, Reconciliation, Renewed
-from connector.ports.store import ItemFactsStore, PatronRegister
+from connector.ports.store import ItemFacts, ItemFactsStore, PatronRegister
 
 __all__ = ["FactReader", "ItemView", "PatronView", "count_quota"]
 
@@ -61,12 +61,18 @@ class PatronView:
 
 @dataclass(frozen=True, slots=True)
 class ItemView:
-    """One item in one exchange; ``record`` is None when the ILS does not know it."""
+    """One item in one exchange.
+
+    Attributes:
+        record: None when the ILS does not know it.
+        is_noted: something about it is in our own item facts, if only that its language is unknown.
+    """
 
     item: ItemId
     record: IlsItem | None
     classification: Classification
     clc_class: str = ""
+    is_noted: bool = False
 
 
 def count_quota(
@@ -170,7 +176,23 @@ class FactReader:
                 found = replace(found, shelving=known.shelving)
         if found.language is LanguageClass.UNKNOWN:
             _log.info("item.language_assumed", institution=item.owner, kind=found.source)
-        return ItemView(item, record, found, clc_class)
+        return ItemView(item, record, found, clc_class, is_noted=known is not None)
+
+    def note_unknown_language(self, view: ItemView) -> None:
+        """Keep that nobody knows the language: staff see it in ``onecard items list``."""
+        if view.is_noted or view.classification.language is not LanguageClass.UNKNOWN:
+            return
+        self._item_facts.save_item_facts(
+            [
+                ItemFacts(
+                    item=view.item,
+                    language=LanguageClass.UNKNOWN,
+                    shelving=Shelving.UNKNOWN,
+                    source="assumed",
+                    as_of=self._now(),
+                )
+            ]
+        )
 
     def fetch_item_loan(self, loan: Loan) -> IlsLoan | None:
         """Ask the lending ILS who has the item of a loan now."""

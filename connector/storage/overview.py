@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from connector.domain.ids import InstitutionId, LoanId, PatronId
+from connector.domain.ids import Barcode, InstitutionId, ItemId, LoanId, PatronId
 from connector.domain.loan import LoanState
 from connector.storage.engine import Database
 
@@ -36,3 +36,12 @@ class Overview:
             "SELECT person_id, institution FROM ils_account ORDER BY institution, person_id", ()
         )
         return tuple((PatronId(row[0]), InstitutionId(row[1])) for row in rows)
+
+    def list_unknown_items(self) -> tuple[ItemId, ...]:
+        """Return items whose language nobody knows: a task for staff (decision 13)."""
+        rows = self._database.fetch(
+            "SELECT owner, barcode FROM item_facts WHERE language = 'unknown' "
+            "ORDER BY owner, barcode",
+            (),
+        )
+        return tuple(ItemId(InstitutionId(row[0]), Barcode(row[1])) for row in rows)
