@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, Table, insert
@@ -123,7 +124,8 @@ class UnitOfWork:
         This is how a conflict that is expected is met: PostgreSQL's exception would quote the row.
         """
         dialect = sqlite.insert if self.is_sqlite else postgresql.insert
-        result = self.connection.execute(dialect(table).values(**values).on_conflict_do_nothing())
+        statement = dialect(table).values(**values).on_conflict_do_nothing()
+        result = self.connection.execute(statement, execution_options=_KEEP_ROWCOUNT)
         return result.rowcount == 1
 
     def record_event(self, row: EventRow) -> None:
@@ -196,6 +198,7 @@ class UnitOfWork:
         self._chain = None
 
 
+_KEEP_ROWCOUNT = MappingProxyType({"preserve_rowcount": True})
 _INSERT_EVENT = insert(tables.event)
 _INSERT_FACT = insert(tables.circulation_fact)
 _INSERT_AUDIT = insert(tables.audit)

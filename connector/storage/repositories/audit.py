@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
-from itertools import groupby
+from datetime import datetime
 
-from sqlalchemy import Row, select
+from sqlalchemy import Connection, Row, select
 
-from connector.errors import StorageUnavailable
 from connector.storage import tables
 from connector.storage.audit_chain import link
 from connector.storage.unit_of_work import UnitOfWorkFactory
 
 __all__ = ["StoredAudit"]
 
+_PAGE = 1000
+_AUDIT = tables.audit.c
 _SIGNED = ("chain_id", "seq", "institution", "action", "actor", "subject", "detail", "key_id")
 
 
@@ -43,30 +43,36 @@ class StoredAudit:
 
     def verify(self) -> tuple[bool, int]:
         """Check every chain; return (intact, entries)."""
-        table = tables.audit
         intact, entries = True, 0
         with self._work.database.read() as connection:
-            rows = connection.execution_options(yield_per=1000).execute(
-                select(table).order_by(table.c.chain_id, table.c.seq)
-            )
-            for chain_id, chain in groupby(rows, key=lambda row: str(row.chain_id)):
-                whole, length = self._verify_chain(chain_id, chain)
+            for chain_id in connection.scalars(select(_AUDIT.chain_id).distinct()).all():
+                whole, length = self._verify_chain(connection, chain_id)
                 intact, entries = intact and whole, entries + length
         return intact, entries
 
-    def _verify_chain(
-        self, chain_id: str, chain: Iterator[Row[tuple[object, ...]]]
-    ) -> tuple[bool, int]:
+    def _verify_chain(self, connection: Connection, chain_id: str) -> tuple[bool, int]:
         intact, length, previous = True, 0, chain_id.encode("ascii", "replace")
-        for row in chain:
+        for row in _read_chain(connection, chain_id):
             length += 1
             at: datetime = row.at
             entry = {name: getattr(row, name) for name in _SIGNED}
-            entry["at"] = at.astimezone(UTC).isoformat(timespec="microseconds")
+            entry["at"] = at.isoformat(timespec="microseconds")
             try:
                 expected = link(self._work.keyring, row.key_id, previous, entry)
-            except (KeyError, StorageUnavailable):
+            except KeyError:
                 expected = b""
             previous = bytes(row.mac)
             intact = intact and row.seq == length and hmac.compare_digest(expected, previous)
         return intact, length
+
+
+def _read_chain(connection: Connection, chain_id: str) -> Iterator[Row[tuple[object, ...]]]:
+    query = select(tables.audit).where(_AUDIT.chain_id == chain_id).order_by(_AUDIT.seq)
+    last: int | None = None
+    while True:
+        page = query if last is None else query.where(_AUDIT.seq > last)
+        rows = connection.execute(page.limit(_PAGE)).all()
+        yield from rows
+        if len(rows) < _PAGE:
+            return
+        last = rows[-1].seq
