@@ -12,6 +12,8 @@ import click
 from connector.bootstrap import Application
 from connector.errors import ConfigurationError, ConnectorError
 from connector.log import configure, get_logger
+from connector.sip2.dispatch import Observer
+from connector.sip2.metrics import Sip2Metrics
 from connector.sip2.server import Sip2Server
 
 __all__ = ["running_server", "serve"]
@@ -58,10 +60,20 @@ async def _run(app: Application, parts: frozenset[str], drain_s: float) -> None:
             if "worker" in parts:
                 await stack.enter_async_context(settling(app))
             if "sip2" in parts and app.settings.sip2.enabled:
-                sip2 = app.settings.sip2
+                sip2, metrics = app.settings.sip2, app.settings.metrics
+                figures = Sip2Metrics() if metrics.enabled else None
+                if figures is not None:
+                    port = stack.enter_context(figures.served(metrics.host, metrics.port))
+                    click.echo(f"Metrics on http://{metrics.host}:{port}/metrics.", err=True)
                 try:
                     server = await stack.enter_async_context(
-                        running_server(app, sip2.host, sip2.port, drain_s=drain_s)
+                        running_server(
+                            app,
+                            sip2.host,
+                            sip2.port,
+                            drain_s=drain_s,
+                            observer=figures.observe if figures is not None else None,
+                        )
                     )
                 except OSError as err:
                     raise ConfigurationError(
@@ -77,7 +89,12 @@ async def _run(app: Application, parts: frozenset[str], drain_s: float) -> None:
 
 @contextlib.asynccontextmanager
 async def running_server(
-    app: Application, host: str, port: int, *, drain_s: float = 10.0
+    app: Application,
+    host: str,
+    port: int,
+    *,
+    drain_s: float = 10.0,
+    observer: Observer | None = None,
 ) -> AsyncIterator[Sip2Server]:
     """Run a SIP2 listener over the application's gateway; ``port`` 0 takes a free one."""
     sip2 = app.settings.sip2
@@ -91,6 +108,7 @@ async def running_server(
         max_connections=sip2.max_connections,
         max_per_address=sip2.max_connections_per_address,
         clock=app.now,
+        observer=observer,
     )
     try:
         await server.start(host, port)

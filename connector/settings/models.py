@@ -293,10 +293,8 @@ class Sip2Settings(Table):
     idle_timeout_s: Seconds = 900
     answer_deadline_s: Seconds = 10
     ils_deadline_s: Seconds = 8
-    keepalive_s: Seconds = 60
     max_connections: Annotated[int, Field(gt=0)] = 500
     max_connections_per_address: Annotated[int, Field(gt=0)] = 100
-    max_frame_bytes: Annotated[int, Field(ge=1024)] = 65536
     workers: Annotated[int, Field(gt=0, le=256)] = 8
     terminals: tuple[TerminalSettings, ...] = ()
     messages: dict[Literal["zh", "en"], dict[str, str]] = {}
@@ -389,7 +387,7 @@ class LogSettings(Table):
 
 
 class MetricsSettings(Table):
-    """Figures for Prometheus over HTTP at ``/metrics``."""
+    """Figures of the SIP2 server for Prometheus over HTTP at ``/metrics``."""
 
     enabled: bool = False
     host: str = "127.0.0.1"

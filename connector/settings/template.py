@@ -48,7 +48,8 @@ mode = {mode}                    # observe: only log | enforce | bypass: the ILS
 # foreign = {{ item_type = ["FB*"], call_number = ["I7/*"] }}
 # chinese = {{ permanent_location = ["translations"] }}
 # default_shelving = "open-shelf"   # open-shelf | closed-stack | reference | unknown
-# domestic_isbn_is_chinese = false
+# domestic_isbn_is_chinese = false  # where the language is not known
+# minority_languages = ["tib", "bod", "uig", "mon", "zha", "iii", "kaz", "kir"]
 # [[library.items.shelving]]
 # attribute = "permanent_location"
 # pattern = "stack*"
@@ -62,7 +63,7 @@ adapter = "local"
 # ---------------------------------------------------------------- our own database
 [store]
 url = "sqlite:///onecard.db"        # PostgreSQL: postgresql+psycopg://onecard@localhost/onecard
-# password_file = "db.password"
+# password_file = "db.password"     # of the database user
 key_file = "onecard.key"            # keep a copy elsewhere: without it personal data is lost
 
 # ---------------------------------------------------------------- self-check machines
@@ -73,10 +74,10 @@ port = 6001
 # idle_timeout_s = 900
 # answer_deadline_s = 10            # a kiosk has its answer by then, whatever the ILS does
 # ils_deadline_s = 8
-# keepalive_s = 60
 # max_connections = 500
 # max_connections_per_address = 100
 # workers = 8                       # threads per ILS
+# enabled = true
 
 [[sip2.terminals]]
 login = "kiosk-1"
@@ -84,6 +85,8 @@ password_file = "kiosk-1.password"  # or the variable ONECARD_TERMINAL_KIOSK_1_P
 location = "main"
 # library = {code}                # needed where there are several
 # branch = "main"
+# password_env = ""                 # another variable for the password
+# timezone = {timezone}    # by default the library's
 # kind = "selfcheck"                # selfcheck | bookdrop | sorter | desk | mobile
 # allow_from = ["192.0.2.0/24"]
 # encoding = "utf-8"                # utf-8 | gb18030 | gbk | big5 | cp850 | …
@@ -98,7 +101,7 @@ location = "main"
 # answer_unknown = "silence"        # silence | 96
 # language = "zh"
 # pin = "if_sent"                   # never | if_sent | always
-# block_patron, enable_patron, item_status, offline_upload, pay_fees:
+# block_patron, enable_patron, item_status, offline_upload:
 # permissions = []
 # mask_name = true                  # the name as 张* on the screen
 # mask_id = false                   # do not echo an identity number that was scanned
@@ -124,8 +127,9 @@ collections = ["children", "adult"]
 # overdue_bars = "item"             # item: bars its own renewal | card: bars the card
 # min_days_before_renewal = 0
 # closed_days = "ignore"            # extend: a due date moves to the next open day
-# lend_unsuitable = false
-# checkout_may_renew = false
+# lend_unsuitable = false           # items flagged as unsuitable for minors
+# checkout_may_renew = false        # a checkout of what one has already renews it
+# version = "student-2026-09-01"    # what decisions record; by default category and date
 
 # ---------------------------------------------------------------- student cards
 [enrolment]
@@ -136,6 +140,9 @@ undertaking_version = "2026-09"
 # purge_unanswered_days = 180
 # entry_mode = "batch"              # batch | individual | both
 # school_review = false             # individual applications pass the school first
+# districts = ["渝中"]              # counties served, as rosters write them; [] = any
+# ask_again_after_refusal = false   # a roster may bring a child again whose guardian refused
+# numbers_for_ils = ["id_card"]     # so that the library system's own desk finds the pupil
 
 [enrolment.cards]
 prefix = "S"
@@ -146,6 +153,10 @@ digits = 8
 # [[enrolment.schools]]
 # code = "school-1"
 # name = "First Primary School"
+# library = {code}                # needed where there are several
+# stage = "primary"                 # kindergarten | primary | junior | senior
+# entry_mode = "batch"              # what is left out here comes from [enrolment]
+# school_review = false
 
 # ---------------------------------------------------------------- the program itself
 [log]

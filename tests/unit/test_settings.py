@@ -11,7 +11,14 @@ from connector.domain.item import Shelving
 from connector.domain.library import Mode
 from connector.domain.policy import STUDENT, RenewalBar, select_policy
 from connector.errors import ConfigurationError
-from connector.settings import Settings, example_toml, load_settings, parse_settings
+from connector.settings import (
+    IlsSettings,
+    Settings,
+    example_toml,
+    load_settings,
+    parse_settings,
+)
+from connector.settings.explain import _table_in
 
 MINIMAL = '[library]\ncode = "A"\nname = "Library A"\n'
 SECRET = "5d0c1f-not-for-eyes"
@@ -256,3 +263,29 @@ def test_data_dir_is_relative_to_the_file(tmp_path):
     settings = load_settings(path)
     assert settings.data_dir == tmp_path / "var"
     assert settings.store.url == f"sqlite:///{tmp_path}/var/onecard.db"
+
+
+def tables(model, path=()):
+    """Yield (path, name) of every setting, and of every table."""
+    for name, field in model.model_fields.items():
+        inner = _table_in(field.annotation)
+        if inner is not None and inner is not IlsSettings:
+            yield from tables(inner, (*path, name))
+        else:
+            yield (*path, name)
+
+
+def test_example_shows_every_setting():
+    shown = set()
+    table = ()
+    for line in example_toml().splitlines():
+        bare = re.sub(r"^# (?=(\[\[?[a-z0-9_.]+\]\]?$)|([a-z_]+ = ))", "", line)
+        if header := re.match(r"\[\[?([a-z0-9_.]+)\]", bare):
+            table = tuple(header.group(1).replace("library", "libraries").split("."))
+            shown.add(table)
+        elif key := re.match(r"([a-z_]+) =", bare):
+            shown.add((*table, key.group(1)))
+    shown = {tuple(part for part in path if part not in {"student", "zh"}) for path in shown}
+    secret = {("sip2", "terminals", "password")}
+    common = {("ils",)}  # the same table as [library.ils], for all libraries
+    assert set(tables(Settings)) - shown == secret | common
