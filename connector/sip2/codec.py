@@ -283,6 +283,8 @@ def _fit(value: str, one: Fixed) -> str:
     """Return a fixed value at its length; a number that is too large becomes the largest that can
     be said.
     """
+    if not value:
+        return one.default
     if one.is_number and value.isdecimal():
         return value.rjust(one.length, "0") if len(value) <= one.length else "9" * one.length
     return value.ljust(one.length)[: one.length]

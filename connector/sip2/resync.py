@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Sliced", "resynchronise"]
 
 _DATE: Final = r"([0-9]{8}[ A-Z0-9]{4}[0-9]{6}|[YMDZHS]{18}|[0-9]{8} {0,3}[0-9]{6} {0,4}?| {0,22})"
-_ANY_DATE: Final = re.compile(r"[0-9]{8}(?:[ A-Z0-9]{4}| {0,3})[0-9]{6}", re.ASCII)
+_ANY_DATE: Final = re.compile(r"[0-9]{8}[ A-Z]{0,4}[0-9]{6}", re.ASCII)
 _LOOSE: Final = {"summary": "[Y ]{0,10}"}
 _HEAD_SLACK: Final = 24
 _TAIL_TAGS: Final = ("AY", "AZ")
@@ -87,12 +87,12 @@ def _reader(spec: MessageSpec, delimiter: str) -> re.Pattern[str]:
 
 @lru_cache(maxsize=256)
 def _finders(spec: MessageSpec, delimiter: str) -> tuple[re.Pattern[str], ...]:
-    """Return the searches for the first tag: one of this message, else any known one."""
+    """Return the searches for the first tag: of this message, any known one, after a delimiter."""
     bar = re.escape(delimiter)
-    head = f"([^{bar}]{{0,{spec.end + _HEAD_SLACK}}}?){bar}?"
+    head = f"([^{bar}]{{0,{spec.end + _HEAD_SLACK}}}?)"
+    ends = [_either((*spec.tags, *_TAIL_TAGS)), _either(KNOWN_TAGS)]
     return tuple(
-        re.compile(f"{head}(?={_either(tags)})", re.ASCII)
-        for tags in ((*spec.tags, *_TAIL_TAGS), KNOWN_TAGS)
+        re.compile(f"{head}{between}(?={end})", re.ASCII) for between in ("", bar) for end in ends
     )
 
 

@@ -130,8 +130,9 @@ class Session:
         """Send the reply to the outstanding request (None: stay silent) and go on with the next
         one.
 
-        Raises: LocalProtocolError: ``frame`` is not the outstanding one, or ``reply`` is not of its
-        pair, a 96 or a 98.
+        Raises:
+            LocalProtocolError: ``frame`` is not the outstanding one, or ``reply`` is not of its pair,
+                a 96 or a 98.
         """
         if frame is not self._outstanding:
             msg = "this request is not outstanding"
