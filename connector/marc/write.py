@@ -56,7 +56,7 @@ def build_record(
 def _marc21_fields(bib: BibSummary, entered: date, original: str, price: str) -> list[Field]:
     language = bib.languages[0] if bib.languages else "|||"
     country = "cc " if language == "chi" else "xx "
-    fixed = f"{entered:%y%m%d}s{bib.year or 'uuuu':4}    {country}           c 000 0 {language} d"
+    fixed = f"{entered:%y%m%d}s{bib.year or 'uuuu':4}    {country}           000 0 {language} d"
     title, _, rest = bib.title.partition(" : ")
     fields = [
         Field("008", data=fixed),
