@@ -5,8 +5,8 @@ its own with ``register_dialect``.
 
 Rules: a dialect only adds messages, it never changes those of the standard. What is here was read
 in public sources: the server side in ``DigitalPlatform/chord`` (dp2Capo), the client side in C#
-drivers of kiosks for 图创 Interlib, 文华 and an ILAS back end. Nothing is claimed for products whose
-traffic was not seen.
+drivers of kiosks for 图创 Interlib, 文华 and an ILAS back end. Nothing is claimed for products
+whose traffic was not seen.
 """
 
 from __future__ import annotations
@@ -113,8 +113,8 @@ _dialects: dict[str, Dialect] = {}
 def register_dialect(dialect: Dialect) -> None:
     """Make a dialect available to terminals by its name.
 
-    Raises: ValueError: the name is taken by another dialect, or one of its messages belongs to the
-    standard.
+    Raises:
+        ValueError: the name is taken by another dialect, or a message belongs to the standard.
     """
     if _dialects.get(dialect.name, dialect) != dialect:
         msg = f"dialect {dialect.name} is already registered"

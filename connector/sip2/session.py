@@ -131,8 +131,8 @@ class Session:
         one.
 
         Raises:
-            LocalProtocolError: ``frame`` is not the outstanding one, or ``reply`` is not of its pair,
-                a 96 or a 98.
+            LocalProtocolError: ``frame`` is not the outstanding one, or ``reply`` is not of its
+                pair, a 96 or a 98.
         """
         if frame is not self._outstanding:
             msg = "this request is not outstanding"
@@ -189,7 +189,7 @@ class Session:
         return Send(self._last_sent)
 
     def _ask_again(self, frame: Frame) -> Send:
-        """Answer 96: say it again. It is no answer that a repetition of the request could be given."""
+        """Answer 96: say it again. A repetition of the request must not be answered with it."""
         sent = self._send(frame, Message("96"))
         self._answered = None
         return sent

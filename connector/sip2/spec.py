@@ -406,23 +406,8 @@ STATE_CHANGING: Final = frozenset({"01", "09", "11", "15", "19", "25", "29", "37
 """Requests that change something in the ILS and so must never be executed twice."""
 
 BX_ORDER: Final = (
-    "23",
-    "11",
-    "09",
-    "01",
-    "99",
-    "97",
-    "93",
-    "63",
-    "35",
-    "37",
-    "17",
-    "19",
-    "25",
-    "15",
-    "29",
-    "65",
-)
+    "23", "11", "09", "01", "99", "97", "93", "63", "35", "37", "17", "19", "25", "15", "29", "65",
+)  # fmt: skip
 """Which request each position of BX (supported messages) stands for."""
 
 _LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -432,7 +417,11 @@ TAG_SHAPES: Final = frozenset(a + b for a in _LETTERS for b in _LETTERS + "01234
 # Tags of other products that may open a message, beside those in the tables: Evergreen (PA PB PC PI
 # XI FA), Polaris (PE PS PX PY PZ), Voyager (MA MB MC), others (PD PT ZY), the Chinese kiosk drivers
 # named in ``dialects``.
-_VENDOR_TAGS: Final = ["FA", "MA", "MB", "MC", "PA", "PB", "PC", "PD", "PE", "PI", "PS", "PT", "PX", "PY", "PZ", "XI", "ZY", "AK", "AW", "AI", "JE", "KC", "KD", "KP", "KQ", "MP", "OK", "OX", "PG", "SJ", "ST", "XA", "XB", "XC", "XD", "XE", "XF", "XH", "XK", "XM", "XN", "XO", "XR", "XT"]
+_VENDOR_TAGS: Final = (
+    "FA", "MA", "MB", "MC", "PA", "PB", "PC", "PD", "PE", "PI", "PS", "PT", "PX", "PY", "PZ", "XI",
+    "ZY", "AK", "AW", "AI", "JE", "KC", "KD", "KP", "KQ", "MP", "OK", "OX", "PG", "SJ", "ST", "XA",
+    "XB", "XC", "XD", "XE", "XF", "XH", "XK", "XM", "XN", "XO", "XR", "XT",
+)  # fmt: skip
 KNOWN_TAGS: Final = frozenset(_VENDOR_TAGS).union(*(spec.tags for spec in _ALL))
 """Tags by which a reader finds its way back into a frame whose fixed part is broken."""
 

@@ -36,7 +36,12 @@ def seal(text: str, number: int = 1, encoding: str = "utf-8") -> bytes:
 
 # (id, frame without error detection, fixed part, fields); every one is also built back byte for byte.
 LEGAL = [
-    ("23", f"23001{D}AOlib|AAc1|AC|AD1|", {"language": "001", "transaction_date": D}, "AO=lib AA=c1 AC= AD=1"),
+    (
+        "23",
+        f"23001{D}AOlib|AAc1|AC|AD1|",
+        {"language": "001", "transaction_date": D},
+        "AO=lib AA=c1 AC= AD=1",
+    ),
     (
         "11",
         f"11YN{D}{E}AOlib|AAc1|ABb1|AC|BON|",
@@ -55,11 +60,31 @@ LEGAL = [
         {"no_block": "N", "transaction_date": D, "return_date": E},
         "AP=hall AO=lib AB=b1 AC=",
     ),
-    ("01", f"01Y{D}AOlib|ALlost|AAc1|AC|", {"card_retained": "Y", "transaction_date": D}, "AO=lib AL=lost AA=c1 AC="),
-    ("99", "9900802.00", {"status_code": "0", "max_print_width": "080", "protocol_version": "2.00"}, ""),
+    (
+        "01",
+        f"01Y{D}AOlib|ALlost|AAc1|AC|",
+        {"card_retained": "Y", "transaction_date": D},
+        "AO=lib AL=lost AA=c1 AC=",
+    ),
+    (
+        "99",
+        "9900802.00",
+        {"status_code": "0", "max_print_width": "080", "protocol_version": "2.00"},
+        "",
+    ),
     ("97", "97", {}, ""),
-    ("93", "9300CNme|COpw|CPhall|", {"uid_algorithm": "0", "pwd_algorithm": "0"}, "CN=me CO=pw CP=hall"),
-    ("93-blank-algorithms", "93  CNme|COpw|", {"uid_algorithm": " ", "pwd_algorithm": " "}, "CN=me CO=pw"),
+    (
+        "93",
+        "9300CNme|COpw|CPhall|",
+        {"uid_algorithm": "0", "pwd_algorithm": "0"},
+        "CN=me CO=pw CP=hall",
+    ),
+    (
+        "93-blank-algorithms",
+        "93  CNme|COpw|",
+        {"uid_algorithm": " ", "pwd_algorithm": " "},
+        "CN=me CO=pw",
+    ),
     (
         "63",
         f"63019{D}  Y       AOlib|AAc1|BP1|BQ5|",
@@ -76,7 +101,12 @@ LEGAL = [
     ("17", f"17{D}AOlib|ABb1|", {"transaction_date": D}, "AO=lib AB=b1"),
     ("19", f"19{D}AOlib|ABb1|CHnew|", {"transaction_date": D}, "AO=lib AB=b1 CH=new"),
     ("25", f"25{D}AOlib|AAc1|", {"transaction_date": D}, "AO=lib AA=c1"),
-    ("15", f"15+{D}AOlib|AAc1|BY2|ABb1|", {"hold_mode": "+", "transaction_date": D}, "AO=lib AA=c1 BY=2 AB=b1"),
+    (
+        "15",
+        f"15+{D}AOlib|AAc1|BY2|ABb1|",
+        {"hold_mode": "+", "transaction_date": D},
+        "AO=lib AA=c1 BY=2 AB=b1",
+    ),
     (
         "29",
         f"29NN{D}{NONE}AOlib|AAc1|ABb1|",
@@ -106,8 +136,15 @@ LEGAL = [
         "98",
         f"98YYYYNN600003{D}2.00AOlib|BXYYYYYYYYYYYNNNYY|AMlibrary|",
         {
-            "online": "Y", "checkin_ok": "Y", "checkout_ok": "Y", "acs_renewal_policy": "Y", "status_update_ok": "N",
-            "offline_ok": "N", "timeout_period": "600", "retries_allowed": "003", "date_time_sync": D,
+            "online": "Y",
+            "checkin_ok": "Y",
+            "checkout_ok": "Y",
+            "acs_renewal_policy": "Y",
+            "status_update_ok": "N",
+            "offline_ok": "N",
+            "timeout_period": "600",
+            "retries_allowed": "003",
+            "date_time_sync": D,
             "protocol_version": "2.00",
         },
         "AO=lib BX=YYYYYYYYYYYNNNYY AM=library",
@@ -118,28 +155,54 @@ LEGAL = [
         "64-repeats-and-unknown",
         f"64              001{D}000000020000000100000000AOlib|AAc1|AEname|BLY|AUb1|AUb2|AVfee|AFhi|PA20310101|ZZx|PA2|",
         {
-            "patron_status": " " * 14, "language": "001", "transaction_date": D, "hold_count": "0000",
-            "overdue_count": "0002", "charged_count": "0000", "fine_count": "0001", "recall_count": "0000",
+            "patron_status": " " * 14,
+            "language": "001",
+            "transaction_date": D,
+            "hold_count": "0000",
+            "overdue_count": "0002",
+            "charged_count": "0000",
+            "fine_count": "0001",
+            "recall_count": "0000",
             "unavailable_hold_count": "0000",
         },
         "AO=lib AA=c1 AE=name BL=Y AU=b1 AU=b2 AV=fee AF=hi PA=20310101 ZZ=x PA=2",
     ),
     ("36", f"36Y{D}AOlib|AAc1|", {"end_session": "Y", "transaction_date": D}, "AO=lib AA=c1"),
-    ("38", f"38N{D}AOlib|AAc1|AFno|", {"payment_accepted": "N", "transaction_date": D}, "AO=lib AA=c1 AF=no"),
+    (
+        "38",
+        f"38N{D}AOlib|AAc1|AFno|",
+        {"payment_accepted": "N", "transaction_date": D},
+        "AO=lib AA=c1 AF=no",
+    ),
     (
         "18",
         f"18030001{D}ABb1|AJtitle|CF0|CK001|AQmain|",
-        {"circulation_status": "03", "security_marker": "00", "fee_type": "01", "transaction_date": D},
+        {
+            "circulation_status": "03",
+            "security_marker": "00",
+            "fee_type": "01",
+            "transaction_date": D,
+        },
         "AB=b1 AJ=title CF=0 CK=001 AQ=main",
     ),
-    ("20", f"201{D}ABb1|AJtitle|", {"item_properties_ok": "1", "transaction_date": D}, "AB=b1 AJ=title"),
+    (
+        "20",
+        f"201{D}ABb1|AJtitle|",
+        {"item_properties_ok": "1", "transaction_date": D},
+        "AB=b1 AJ=title",
+    ),
     (
         "26",
         f"26              001{D}AOlib|AAc1|AEname|",
         {"patron_status": " " * 14, "language": "001", "transaction_date": D},
         "AO=lib AA=c1 AE=name",
     ),
-    ("16", f"161Y{D}AOlib|AAc1|BR1|", {"ok": "1", "available": "Y", "transaction_date": D}, "AO=lib AA=c1 BR=1"),
+    (
+        "16",
+        f"161Y{D}AOlib|AAc1|BR1|",
+        {"ok": "1", "available": "Y", "transaction_date": D},
+        "AO=lib AA=c1 BR=1",
+    ),
     (
         "30",
         f"300NUN{D}AOlib|AAc1|ABb1|AJ|AH|AFno|",
@@ -164,7 +227,9 @@ def test_the_table_has_every_message_of_the_standard():
     assert {name[:2] for name, *_ in LEGAL} == set(STANDARD_SPECS)
 
 
-@pytest.mark.parametrize(("text", "fixed", "fields"), [case[1:] for case in LEGAL], ids=[case[0] for case in LEGAL])
+@pytest.mark.parametrize(
+    ("text", "fixed", "fields"), [case[1:] for case in LEGAL], ids=[case[0] for case in LEGAL]
+)
 @pytest.mark.parametrize("profile", [PLAIN, GBK], ids=["utf-8", "gb18030"])
 def test_a_legal_frame_says_what_it_says_and_is_built_back(text, fixed, fields, profile):
     message = Message(text[:2], fixed, fields_of(fields))
@@ -178,7 +243,12 @@ def test_a_legal_frame_says_what_it_says_and_is_built_back(text, fixed, fields, 
     for raw, verdict, sequence in ((bare, Checksum.ABSENT, None), (sealed, Checksum.GOOD, number)):
         frame = decode(raw, profile)
         assert frame.message == message
-        assert (frame.code, frame.checksum, frame.sequence, frame.problems) == (text[:2], verdict, sequence, ())
+        assert (frame.code, frame.checksum, frame.sequence, frame.problems) == (
+            text[:2],
+            verdict,
+            sequence,
+            (),
+        )
         assert frame.error_detection is (verdict is Checksum.GOOD)
         built = encode(message, profile, sequence=sequence, error_detection=frame.error_detection)
         if text[:2] != "23" and SPECS[text[:2]].required_set <= {tag for tag, _ in message.fields}:
@@ -198,60 +268,411 @@ def test_a_frame_reads_the_same_whole_byte_by_byte_and_with_more_behind_it(text)
 
 # (id, frame, fixed values to look at, fields, checksum, sequence, problems)
 DIRTY = [
-    ("14-digit-date", b"1720261121193616AOlib|ABb1|", {"transaction_date": D}, "AO=lib AB=b1", "absent", None, {"short_date"}),
-    ("upper-case-institution-in-the-date", b"1720261121193616AOXXXXAA|ABb1|", {"transaction_date": D}, "AO=XXXXAA AB=b1", "absent", None, {"short_date"}),
+    (
+        "14-digit-date",
+        b"1720261121193616AOlib|ABb1|",
+        {"transaction_date": D},
+        "AO=lib AB=b1",
+        "absent",
+        None,
+        {"short_date"},
+    ),
+    (
+        "upper-case-institution-in-the-date",
+        b"1720261121193616AOXXXXAA|ABb1|",
+        {"transaction_date": D},
+        "AO=XXXXAA AB=b1",
+        "absent",
+        None,
+        {"short_date"},
+    ),
     (
         "three-blanks-between-dates",
         b"11YN20261121193616   20261221193616AOLIBRARY|AAc1|ABb1|AC|",
         {"sc_renewal_policy": "Y", "no_block": "N", "transaction_date": D, "nb_due_date": E},
-        "AO=LIBRARY AA=c1 AB=b1 AC=", "absent", None, {"short_date"},
+        "AO=LIBRARY AA=c1 AB=b1 AC=",
+        "absent",
+        None,
+        {"short_date"},
     ),
-    ("one-blank-zone-and-short-summary", b"6301920261121 193616 Y|AAc1", {"language": "019", "transaction_date": D, "summary": " Y        "}, "AA=c1", "absent", None, {"short_date", "short_fixed", "extra_delimiter"}),
-    ("three-blank-zone", b"1720261121   193616AOlib|ABb1|", {"transaction_date": D}, "AO=lib AB=b1", "absent", None, {"short_date"}),
-    ("14-digit-date-before-digits", b"37202611211936160100CNYBV2.50|AOlib|AAc1|", {"transaction_date": D, "fee_type": "01", "payment_type": "00", "currency": "CNY"}, "BV=2.50 AO=lib AA=c1", "absent", None, {"short_date"}),
-    ("delimiter-before-the-first-tag", f"17{D}|AOlib|ABb1|".encode(), {"transaction_date": D}, "AO=lib AB=b1", "absent", None, {"extra_delimiter"}),
-    ("14-digit-date-and-delimiter", b"1720261121193616|AOlib|ABb1|", {"transaction_date": D}, "AO=lib AB=b1", "absent", None, {"short_date", "extra_delimiter"}),
-    ("no-fixed-part", b"29AO|AAc1|ABb1|", {"no_block": "N", "transaction_date": NONE, "nb_due_date": NONE}, "AO= AA=c1 AB=b1", "absent", None, {"no_fixed_part"}),
-    ("no-fixed-part-date-only", b"17AOlib|ABb1|", {"transaction_date": NONE}, "AO=lib AB=b1", "absent", None, {"no_fixed_part"}),
-    ("no-fixed-part-login", b"93CNUSER|COpw|", {"uid_algorithm": "0"}, "CN=USER CO=pw", "absent", None, {"no_fixed_part"}),
-    ("language-before-the-date-of-17", f"17001{D}AOlib|ABb1|".encode(), {"transaction_date": D}, "AO=lib AB=b1", "absent", None, {"resync"}),
-    ("lower-case-flags", f"11yn{D}{E}AOlib|AAc1|ABb1|AC|".encode(), {"sc_renewal_policy": "y", "nb_due_date": E}, "AO=lib AA=c1 AB=b1 AC=", "absent", None, {"resync"}),
-    ("lower-case-flags-and-short-dates", b"11yn2026112119361620261221193616AOlib|AAc1|ABb1|AC|", {"sc_renewal_policy": "y", "transaction_date": D, "nb_due_date": E}, "AO=lib AA=c1 AB=b1 AC=", "absent", None, {"resync"}),
-    ("junk-before-a-date-with-a-tail", b"37xx202611211936160100CNYBV1|AOlib|AAc1|", {"transaction_date": D, "currency": "CNY"}, "BV=1 AO=lib AA=c1", "absent", None, {"resync"}),
-    ("junk-and-no-date", b"17junkAOlib|ABb1|", {"transaction_date": NONE}, "AO=lib AB=b1", "absent", None, {"resync"}),
-    ("date-of-another-kind", b"172026-11-21 19:36:0AOlib|ABb1|", {"transaction_date": "2026-11-21 19:36:0"}, "AO=lib AB=b1", "absent", None, {"resync"}),
-    ("login-with-junk", b"930CNme|COpw|", {"uid_algorithm": "0"}, "CN=me CO=pw", "absent", None, {"resync"}),
-    ("literal-date", b"23001YYYYMMDDZZZZHHMMSSAOlib|AAc1|AC|AD|", {"transaction_date": "YYYYMMDDZZZZHHMMSS"}, "AO=lib AA=c1 AC= AD=", "absent", None, set()),
-    ("zone-of-zeros", b"23001202611210000193616AOlib|AAc1|AC|AD|", {"transaction_date": "202611210000193616"}, "AO=lib AA=c1 AC= AD=", "absent", None, set()),
-    ("tag-of-another-message-first", b"1720261121193616CPx|ABb1|", {"transaction_date": D}, "CP=x AB=b1", "absent", None, {"resync"}),
-    ("unknown-tag-first", f"17{D}ZZx|ABb1|".encode(), {"transaction_date": D}, "ZZ=x AB=b1", "absent", None, set()),
-    ("no-last-delimiter", f"17{D}AOlib|ABb1".encode(), {"transaction_date": D}, "AO=lib AB=b1", "absent", None, set()),
-    ("empty-field", f"17{D}AOlib||ABb1|".encode(), {"transaction_date": D}, "AO=lib AB=b1", "absent", None, set()),
-    ("delimiter-in-a-value", f"17{D}AOa|b|ABb1|".encode(), {"transaction_date": D}, "AO=a|b AB=b1", "absent", None, {"stray_delimiter"}),
-    ("nothing-known", b"17lower|x|", {"transaction_date": "lower             "}, "", "absent", None, {"resync"}),
+    (
+        "one-blank-zone-and-short-summary",
+        b"6301920261121 193616 Y|AAc1",
+        {"language": "019", "transaction_date": D, "summary": " Y        "},
+        "AA=c1",
+        "absent",
+        None,
+        {"short_date", "short_fixed", "extra_delimiter"},
+    ),
+    (
+        "three-blank-zone",
+        b"1720261121   193616AOlib|ABb1|",
+        {"transaction_date": D},
+        "AO=lib AB=b1",
+        "absent",
+        None,
+        {"short_date"},
+    ),
+    (
+        "14-digit-date-before-digits",
+        b"37202611211936160100CNYBV2.50|AOlib|AAc1|",
+        {"transaction_date": D, "fee_type": "01", "payment_type": "00", "currency": "CNY"},
+        "BV=2.50 AO=lib AA=c1",
+        "absent",
+        None,
+        {"short_date"},
+    ),
+    (
+        "delimiter-before-the-first-tag",
+        f"17{D}|AOlib|ABb1|".encode(),
+        {"transaction_date": D},
+        "AO=lib AB=b1",
+        "absent",
+        None,
+        {"extra_delimiter"},
+    ),
+    (
+        "14-digit-date-and-delimiter",
+        b"1720261121193616|AOlib|ABb1|",
+        {"transaction_date": D},
+        "AO=lib AB=b1",
+        "absent",
+        None,
+        {"short_date", "extra_delimiter"},
+    ),
+    (
+        "no-fixed-part",
+        b"29AO|AAc1|ABb1|",
+        {"no_block": "N", "transaction_date": NONE, "nb_due_date": NONE},
+        "AO= AA=c1 AB=b1",
+        "absent",
+        None,
+        {"no_fixed_part"},
+    ),
+    (
+        "no-fixed-part-date-only",
+        b"17AOlib|ABb1|",
+        {"transaction_date": NONE},
+        "AO=lib AB=b1",
+        "absent",
+        None,
+        {"no_fixed_part"},
+    ),
+    (
+        "no-fixed-part-login",
+        b"93CNUSER|COpw|",
+        {"uid_algorithm": "0"},
+        "CN=USER CO=pw",
+        "absent",
+        None,
+        {"no_fixed_part"},
+    ),
+    (
+        "language-before-the-date-of-17",
+        f"17001{D}AOlib|ABb1|".encode(),
+        {"transaction_date": D},
+        "AO=lib AB=b1",
+        "absent",
+        None,
+        {"resync"},
+    ),
+    (
+        "lower-case-flags",
+        f"11yn{D}{E}AOlib|AAc1|ABb1|AC|".encode(),
+        {"sc_renewal_policy": "y", "nb_due_date": E},
+        "AO=lib AA=c1 AB=b1 AC=",
+        "absent",
+        None,
+        {"resync"},
+    ),
+    (
+        "lower-case-flags-and-short-dates",
+        b"11yn2026112119361620261221193616AOlib|AAc1|ABb1|AC|",
+        {"sc_renewal_policy": "y", "transaction_date": D, "nb_due_date": E},
+        "AO=lib AA=c1 AB=b1 AC=",
+        "absent",
+        None,
+        {"resync"},
+    ),
+    (
+        "junk-before-a-date-with-a-tail",
+        b"37xx202611211936160100CNYBV1|AOlib|AAc1|",
+        {"transaction_date": D, "currency": "CNY"},
+        "BV=1 AO=lib AA=c1",
+        "absent",
+        None,
+        {"resync"},
+    ),
+    (
+        "junk-and-no-date",
+        b"17junkAOlib|ABb1|",
+        {"transaction_date": NONE},
+        "AO=lib AB=b1",
+        "absent",
+        None,
+        {"resync"},
+    ),
+    (
+        "date-of-another-kind",
+        b"172026-11-21 19:36:0AOlib|ABb1|",
+        {"transaction_date": "2026-11-21 19:36:0"},
+        "AO=lib AB=b1",
+        "absent",
+        None,
+        {"resync"},
+    ),
+    (
+        "login-with-junk",
+        b"930CNme|COpw|",
+        {"uid_algorithm": "0"},
+        "CN=me CO=pw",
+        "absent",
+        None,
+        {"resync"},
+    ),
+    (
+        "literal-date",
+        b"23001YYYYMMDDZZZZHHMMSSAOlib|AAc1|AC|AD|",
+        {"transaction_date": "YYYYMMDDZZZZHHMMSS"},
+        "AO=lib AA=c1 AC= AD=",
+        "absent",
+        None,
+        set(),
+    ),
+    (
+        "zone-of-zeros",
+        b"23001202611210000193616AOlib|AAc1|AC|AD|",
+        {"transaction_date": "202611210000193616"},
+        "AO=lib AA=c1 AC= AD=",
+        "absent",
+        None,
+        set(),
+    ),
+    (
+        "tag-of-another-message-first",
+        b"1720261121193616CPx|ABb1|",
+        {"transaction_date": D},
+        "CP=x AB=b1",
+        "absent",
+        None,
+        {"resync"},
+    ),
+    (
+        "unknown-tag-first",
+        f"17{D}ZZx|ABb1|".encode(),
+        {"transaction_date": D},
+        "ZZ=x AB=b1",
+        "absent",
+        None,
+        set(),
+    ),
+    (
+        "no-last-delimiter",
+        f"17{D}AOlib|ABb1".encode(),
+        {"transaction_date": D},
+        "AO=lib AB=b1",
+        "absent",
+        None,
+        set(),
+    ),
+    (
+        "empty-field",
+        f"17{D}AOlib||ABb1|".encode(),
+        {"transaction_date": D},
+        "AO=lib AB=b1",
+        "absent",
+        None,
+        set(),
+    ),
+    (
+        "delimiter-in-a-value",
+        f"17{D}AOa|b|ABb1|".encode(),
+        {"transaction_date": D},
+        "AO=a|b AB=b1",
+        "absent",
+        None,
+        {"stray_delimiter"},
+    ),
+    (
+        "nothing-known",
+        b"17lower|x|",
+        {"transaction_date": "lower             "},
+        "",
+        "absent",
+        None,
+        {"resync"},
+    ),
     ("nothing-at-all", b"17", {"transaction_date": NONE}, "", "absent", None, {"no_fixed_part"}),
-    ("short-and-no-delimiter", b"99x", {"status_code": "x", "max_print_width": "000"}, "", "absent", None, {"resync"}),
-    ("sequence-without-checksum", f"17{D}AOlib|ABb1|AY4".encode(), {"transaction_date": D}, "AO=lib AB=b1", "absent", "4", {"stray_sequence"}),
-    ("sequence-in-the-middle", f"17{D}AOlib|AY|ABb1|".encode(), {"transaction_date": D}, "AO=lib AB=b1", "absent", None, {"stray_sequence"}),
-    ("sequence-that-is-none", f"17{D}AOlib|ABb1|AYx|AZ|".encode(), {"transaction_date": D}, "AO=lib AB=b1", "bad", None, {"stray_sequence"}),
-    ("constant-checksum", f"17{D}AOlib|ABb1|AY3AZEDB7".encode(), {"transaction_date": D}, "AO=lib AB=b1", "bad", "3", set()),
-    ("checksum-that-is-none", f"17{D}AOlib|ABb1|AY3AZ    ".encode(), {"transaction_date": D}, "AO=lib AB=b1", "bad", "3", set()),
-    ("not-hexadecimal", f"17{D}AOlib|ABb1|AY3AZ0x1F".encode(), {"transaction_date": D}, "AO=lib AB=b1", "bad", "3", set()),
-    ("delimiter-after-the-checksum", seal(f"17{D}AOlib|ABb1|") + b"|", {"transaction_date": D}, "AO=lib AB=b1", "good", "1", set()),
-    ("fields-after-the-checksum", seal(f"17{D}AOlib|ABb1|") + b"|ACx|", {"transaction_date": D}, "AO=lib AB=b1 AC=x", "good", "1", {"after_checksum"}),
-    ("two-digit-sequence", f"17{D}AOlib|ABb1|AY12AZ".encode() + checksum(f"17{D}AOlib|ABb1|AY12AZ".encode()), {"transaction_date": D}, "AO=lib AB=b1", "good", "12", set()),
-    ("delimiter-between-ay-and-az", f"17{D}AOlib|ABb1|AY1|AZ0000".encode(), {"transaction_date": D}, "AO=lib AB=b1", "bad", "1", set()),
-    ("checksum-without-sequence", f"17{D}AOlib|ABb1|AZ".encode() + checksum(f"17{D}AOlib|ABb1|AZ".encode()), {"transaction_date": D}, "AO=lib AB=b1", "good", None, set()),
-    ("the-letters-az-in-a-name", f"17{D}AOlib|ABAZNAVOUR|".encode(), {"transaction_date": D}, "AO=lib AB=AZNAVOUR", "absent", None, set()),
-    ("a-barcode-that-looks-like-a-checksum", f"17{D}AOlib|ABAZ1234".encode(), {"transaction_date": D}, "AO=lib AB=AZ1234", "absent", None, set()),
-    ("a-name-before-the-checksum", seal(f"17{D}AOlib|ABAY1AZNAVOUR|"), {"transaction_date": D}, "AO=lib AB=AY1AZNAVOUR", "good", "1", set()),
-    ("checksum-field-that-is-none", f"17{D}AOlib|ABb1|AZzz|".encode(), {"transaction_date": D}, "AO=lib AB=b1", "absent", None, {"stray_checksum"}),
-    ("checksum-right-after-the-fixed-part", b"9900802.00AZ" + checksum(b"9900802.00AZ"), {"status_code": "0"}, "", "good", None, set()),
-    ("another-encoding", f"17{D}AOlib|ABb1|AJ".encode() + "红楼梦".encode("gbk") + b"|", {"transaction_date": D}, None, "absent", None, {"undecodable"}),
+    (
+        "short-and-no-delimiter",
+        b"99x",
+        {"status_code": "x", "max_print_width": "000"},
+        "",
+        "absent",
+        None,
+        {"resync"},
+    ),
+    (
+        "sequence-without-checksum",
+        f"17{D}AOlib|ABb1|AY4".encode(),
+        {"transaction_date": D},
+        "AO=lib AB=b1",
+        "absent",
+        "4",
+        {"stray_sequence"},
+    ),
+    (
+        "sequence-in-the-middle",
+        f"17{D}AOlib|AY|ABb1|".encode(),
+        {"transaction_date": D},
+        "AO=lib AB=b1",
+        "absent",
+        None,
+        {"stray_sequence"},
+    ),
+    (
+        "sequence-that-is-none",
+        f"17{D}AOlib|ABb1|AYx|AZ|".encode(),
+        {"transaction_date": D},
+        "AO=lib AB=b1",
+        "bad",
+        None,
+        {"stray_sequence"},
+    ),
+    (
+        "constant-checksum",
+        f"17{D}AOlib|ABb1|AY3AZEDB7".encode(),
+        {"transaction_date": D},
+        "AO=lib AB=b1",
+        "bad",
+        "3",
+        set(),
+    ),
+    (
+        "checksum-that-is-none",
+        f"17{D}AOlib|ABb1|AY3AZ    ".encode(),
+        {"transaction_date": D},
+        "AO=lib AB=b1",
+        "bad",
+        "3",
+        set(),
+    ),
+    (
+        "not-hexadecimal",
+        f"17{D}AOlib|ABb1|AY3AZ0x1F".encode(),
+        {"transaction_date": D},
+        "AO=lib AB=b1",
+        "bad",
+        "3",
+        set(),
+    ),
+    (
+        "delimiter-after-the-checksum",
+        seal(f"17{D}AOlib|ABb1|") + b"|",
+        {"transaction_date": D},
+        "AO=lib AB=b1",
+        "good",
+        "1",
+        set(),
+    ),
+    (
+        "fields-after-the-checksum",
+        seal(f"17{D}AOlib|ABb1|") + b"|ACx|",
+        {"transaction_date": D},
+        "AO=lib AB=b1 AC=x",
+        "good",
+        "1",
+        {"after_checksum"},
+    ),
+    (
+        "two-digit-sequence",
+        f"17{D}AOlib|ABb1|AY12AZ".encode() + checksum(f"17{D}AOlib|ABb1|AY12AZ".encode()),
+        {"transaction_date": D},
+        "AO=lib AB=b1",
+        "good",
+        "12",
+        set(),
+    ),
+    (
+        "delimiter-between-ay-and-az",
+        f"17{D}AOlib|ABb1|AY1|AZ0000".encode(),
+        {"transaction_date": D},
+        "AO=lib AB=b1",
+        "bad",
+        "1",
+        set(),
+    ),
+    (
+        "checksum-without-sequence",
+        f"17{D}AOlib|ABb1|AZ".encode() + checksum(f"17{D}AOlib|ABb1|AZ".encode()),
+        {"transaction_date": D},
+        "AO=lib AB=b1",
+        "good",
+        None,
+        set(),
+    ),
+    (
+        "the-letters-az-in-a-name",
+        f"17{D}AOlib|ABAZNAVOUR|".encode(),
+        {"transaction_date": D},
+        "AO=lib AB=AZNAVOUR",
+        "absent",
+        None,
+        set(),
+    ),
+    (
+        "a-barcode-that-looks-like-a-checksum",
+        f"17{D}AOlib|ABAZ1234".encode(),
+        {"transaction_date": D},
+        "AO=lib AB=AZ1234",
+        "absent",
+        None,
+        set(),
+    ),
+    (
+        "a-name-before-the-checksum",
+        seal(f"17{D}AOlib|ABAY1AZNAVOUR|"),
+        {"transaction_date": D},
+        "AO=lib AB=AY1AZNAVOUR",
+        "good",
+        "1",
+        set(),
+    ),
+    (
+        "checksum-field-that-is-none",
+        f"17{D}AOlib|ABb1|AZzz|".encode(),
+        {"transaction_date": D},
+        "AO=lib AB=b1",
+        "absent",
+        None,
+        {"stray_checksum"},
+    ),
+    (
+        "checksum-right-after-the-fixed-part",
+        b"9900802.00AZ" + checksum(b"9900802.00AZ"),
+        {"status_code": "0"},
+        "",
+        "good",
+        None,
+        set(),
+    ),
+    (
+        "another-encoding",
+        f"17{D}AOlib|ABb1|AJ".encode() + "红楼梦".encode("gbk") + b"|",
+        {"transaction_date": D},
+        None,
+        "absent",
+        None,
+        {"undecodable"},
+    ),
 ]
 
 
-@pytest.mark.parametrize(("raw", "fixed", "fields", "verdict", "sequence", "problems"), [case[1:] for case in DIRTY], ids=[case[0] for case in DIRTY])
+@pytest.mark.parametrize(
+    ("raw", "fixed", "fields", "verdict", "sequence", "problems"),
+    [case[1:] for case in DIRTY],
+    ids=[case[0] for case in DIRTY],
+)
 def test_a_dirty_frame_is_understood(raw, fixed, fields, verdict, sequence, problems):
     frame = decode(raw, PLAIN)
     assert frame.message is not None
@@ -293,7 +714,12 @@ def test_what_is_no_known_message_has_none(raw):
 
 @pytest.mark.parametrize(
     ("body", "digits"),
-    [(b"9300CNsip_01|COsip_01|CPBR1|AY0AZ", b"F5C8"), (b"96AZ", b"FEF6"), (b"97AZ", b"FEF5"), (b"941AY0AZ", b"FDFD")],
+    [
+        (b"9300CNsip_01|COsip_01|CPBR1|AY0AZ", b"F5C8"),
+        (b"96AZ", b"FEF6"),
+        (b"97AZ", b"FEF5"),
+        (b"941AY0AZ", b"FDFD"),
+    ],
 )
 def test_checksums_recorded_from_a_live_server(body, digits):
     assert checksum(body) == digits
@@ -307,7 +733,10 @@ def test_the_checksum_is_the_complement_of_the_sum(body):
 @pytest.mark.parametrize(("encoding", "name"), [("gbk", "東瑋珅飢駖"), ("big5", "四會育稅聖漏罵")])
 def test_characters_that_end_in_the_delimiter_are_not_cut(encoding, name):
     assert name.encode(encoding).count(b"|") >= 5
-    frame = decode(seal(f"24{' ' * 14}019{D}AOlib|AAc1|AE{name}|AFx|", 1, encoding), WireProfile(encoding=encoding))
+    frame = decode(
+        seal(f"24{' ' * 14}019{D}AOlib|AAc1|AE{name}|AFx|", 1, encoding),
+        WireProfile(encoding=encoding),
+    )
     assert frame.message.get("AE") == name
     assert frame.message.get("AF") == "x"
     assert frame.problems == ()
@@ -321,14 +750,25 @@ def line(**profile):
 
 
 def test_required_tags_are_always_sent_and_come_first():
-    message = Message("12", {"ok": "0", "transaction_date": D}, [("AF", "no"), ("ZZ", "1"), ("AB", "b1"), ("AA", "c1"), ("XX", "2"), ("AF", "never")])
+    message = Message(
+        "12",
+        {"ok": "0", "transaction_date": D},
+        [("AF", "no"), ("ZZ", "1"), ("AB", "b1"), ("AA", "c1"), ("XX", "2"), ("AF", "never")],
+    )
     assert encode(message, PLAIN) == f"120NUN{D}AO|AAc1|ABb1|AJ|AH|AFno|AFnever|ZZ1|XX2|\r".encode()
     assert message.fields[0] == ("AF", "no")
 
 
 @pytest.mark.parametrize(
     ("value", "sent"),
-    [("a|b", "a b"), ("a\rb\nc", "a b c"), ("a\r\nAFx", "a AFx"), ("a\x00b\x07\x7f", "ab"), ("\u3000全角", "\u3000全角"), ("\r", "")],
+    [
+        ("a|b", "a b"),
+        ("a\rb\nc", "a b c"),
+        ("a\r\nAFx", "a AFx"),
+        ("a\x00b\x07\x7f", "ab"),
+        ("\u3000全角", "\u3000全角"),
+        ("\r", ""),
+    ],
 )
 def test_a_value_cannot_break_the_frame(value, sent):
     raw = encode(Message("17", {"transaction_date": D}, [("AO", "lib"), ("AB", value)]), PLAIN)
@@ -336,46 +776,89 @@ def test_a_value_cannot_break_the_frame(value, sent):
 
 
 def test_a_value_is_cut_on_a_character_boundary():
-    raw = encode(Message("17", {"transaction_date": D}, [("AO", "lib"), ("AB", "红" * 300)]), line(max_value_length=255))
+    raw = encode(
+        Message("17", {"transaction_date": D}, [("AO", "lib"), ("AB", "红" * 300)]),
+        line(max_value_length=255),
+    )
     assert raw.decode() == f"17{D}AOlib|AB{'红' * 255}|\r"
-    raw = encode(Message("17", {"transaction_date": D}, [("AO", "lib"), ("AB", "红" * 300)]), line(max_value_length=0))
+    raw = encode(
+        Message("17", {"transaction_date": D}, [("AO", "lib"), ("AB", "红" * 300)]),
+        line(max_value_length=0),
+    )
     assert raw.decode() == f"17{D}AOlib|AB{'红' * 300}|\r"
-    raw = encode(Message("17", {"transaction_date": D}, [("AO", "l" * 200), ("AB", "b" * 200)]), PLAIN)
+    raw = encode(
+        Message("17", {"transaction_date": D}, [("AO", "l" * 200), ("AB", "b" * 200)]), PLAIN
+    )
     assert raw.decode() == f"17{D}AO{'l' * 200}|AB{'b' * 200}|\r"
 
 
 def test_what_the_encoding_lacks_becomes_a_question_mark():
-    raw = encode(Message("17", {"transaction_date": D}, [("AO", "lib"), ("AB", "红é")]), line(encoding="cp850"))
+    raw = encode(
+        Message("17", {"transaction_date": D}, [("AO", "lib"), ("AB", "红é")]),
+        line(encoding="cp850"),
+    )
     assert raw == f"17{D}AOlib|AB?".encode() + "é".encode("cp850") + b"|\r"
 
 
 def test_an_encoding_with_escapes_does_not_loop():
     assert encode(Message("94", {"ok": "1"}, [("AF", "红")]), line(encoding="hz")).endswith(b"|\r")
-    assert encode(Message("94", {"ok": "1"}, [("AF", "日本")]), line(encoding="iso2022_jp")).endswith(b"|\r")
+    assert encode(
+        Message("94", {"ok": "1"}, [("AF", "日本")]), line(encoding="iso2022_jp")
+    ).endswith(b"|\r")
 
 
 @pytest.mark.parametrize("terminator", ["\r", "\r\n", "\n"])
 def test_the_profile_chooses_terminator_and_delimiter(terminator):
     profile = line(terminator=terminator, delimiter="^")
-    raw = encode(Message("17", {"transaction_date": D}, [("AO", "a^b"), ("AB", "c|d")]), profile, sequence="7", error_detection=True)
+    raw = encode(
+        Message("17", {"transaction_date": D}, [("AO", "a^b"), ("AB", "c|d")]),
+        profile,
+        sequence="7",
+        error_detection=True,
+    )
     body = f"17{D}AOa b^ABc|d^AY7AZ".encode()
     assert raw == body + checksum(body) + terminator.encode()
     assert decode(raw.rstrip(), profile).message.get("AB") == "c|d"
 
 
 def test_hidden_and_allowed_tags():
-    message = Message("24", {"transaction_date": D}, [("AO", "lib"), ("AA", "c"), ("AE", "name"), ("BL", "Y"), ("PA", "x"), ("AF", "hi")])
+    message = Message(
+        "24",
+        {"transaction_date": D},
+        [("AO", "lib"), ("AA", "c"), ("AE", "name"), ("BL", "Y"), ("PA", "x"), ("AF", "hi")],
+    )
     head = f"24{' ' * 14}000{D}"
-    assert encode(message, line(hidden_tags=frozenset({"AE", "PA"}))).decode() == f"{head}AOlib|AAc|AE|BLY|AFhi|\r"
-    assert encode(message, line(allowed_tags=frozenset({"AF"}))).decode() == f"{head}AOlib|AAc|AEname|AFhi|\r"
-    assert encode(message, line(allowed_tags=frozenset({"AF"}), hidden_tags=frozenset({"AF"}))).decode() == f"{head}AOlib|AAc|AEname|\r"
+    assert (
+        encode(message, line(hidden_tags=frozenset({"AE", "PA"}))).decode()
+        == f"{head}AOlib|AAc|AE|BLY|AFhi|\r"
+    )
+    assert (
+        encode(message, line(allowed_tags=frozenset({"AF"}))).decode()
+        == f"{head}AOlib|AAc|AEname|AFhi|\r"
+    )
+    assert (
+        encode(
+            message, line(allowed_tags=frozenset({"AF"}), hidden_tags=frozenset({"AF"}))
+        ).decode()
+        == f"{head}AOlib|AAc|AEname|\r"
+    )
 
 
 @pytest.mark.parametrize(
-    ("value", "sent"), [("8", "0008"), ("12345", "9999"), ("", "0000"), ("x", "x   "), ("0|00", "0 00"), ("一", "    ")]
+    ("value", "sent"),
+    [
+        ("8", "0008"),
+        ("12345", "9999"),
+        ("", "0000"),
+        ("x", "x   "),
+        ("0|00", "0 00"),
+        ("一", "    "),
+    ],
 )
 def test_fixed_fields_get_their_exact_length(value, sent):
-    raw = encode(Message("66", {"ok": "1", "renewed_count": value, "transaction_date": D}, []), PLAIN)
+    raw = encode(
+        Message("66", {"ok": "1", "renewed_count": value, "transaction_date": D}, []), PLAIN
+    )
     assert raw.decode() == f"661{sent}0000{D}AO|\r"
 
 
@@ -391,7 +874,10 @@ def test_a_message_that_does_not_exist_is_a_bug():
 
 
 def test_a_dialect_message_can_be_sent_by_any_profile():
-    assert encode(Message("82", {"transaction_date": D}, [("OK", "1")]), PLAIN).decode() == f"82{D}AO|AA|XD|OK1|XK|\r"
+    assert (
+        encode(Message("82", {"transaction_date": D}, [("OK", "1")]), PLAIN).decode()
+        == f"82{D}AO|AA|XD|OK1|XK|\r"
+    )
 
 
 def test_many_tag_orders_do_not_pile_up():
@@ -420,12 +906,17 @@ def test_looking_up_fields():
 def test_patron_status_positions():
     assert format_patron_status(frozenset()) == " " * 14
     assert format_patron_status(frozenset(PatronFlag)) == "Y" * 14
-    assert format_patron_status(frozenset({PatronFlag.TOO_MANY_CHARGED, PatronFlag.CHARGE_DENIED})) == "Y    Y        "
+    assert (
+        format_patron_status(frozenset({PatronFlag.TOO_MANY_CHARGED, PatronFlag.CHARGE_DENIED}))
+        == "Y    Y        "
+    )
 
 
 # -- properties
 
-_VALUES = st.text(st.characters(exclude_characters="|", exclude_categories=("Cc", "Cs")), max_size=40)
+_VALUES = st.text(
+    st.characters(exclude_characters="|", exclude_categories=("Cc", "Cs")), max_size=40
+)
 _TAGS = st.from_regex(r"[B-Z][A-Z0-9]", fullmatch=True)
 
 
@@ -449,14 +940,39 @@ def test_what_is_sent_is_read_back(code, extra, values, number, encoding):
 
 
 _PIECES = st.sampled_from(
-    [b"11", b"63", b"93", b"37", b"|", b"AY", b"AZ", b"AY1AZ", b"AO", b"AA", b"20261121193616", b"    ", b"YN", b"\xcf\x7c", b"FFFF", b"\r", b"^"]
+    [
+        b"11",
+        b"63",
+        b"93",
+        b"37",
+        b"|",
+        b"AY",
+        b"AZ",
+        b"AY1AZ",
+        b"AO",
+        b"AA",
+        b"20261121193616",
+        b"    ",
+        b"YN",
+        b"\xcf\x7c",
+        b"FFFF",
+        b"\r",
+        b"^",
+    ]
 )
 
 
 @given(
     raw=st.one_of(st.binary(max_size=200), st.lists(_PIECES, max_size=20).map(b"".join)),
     profile=st.sampled_from(
-        [PLAIN, GBK, KIOSK, WireProfile(encoding="big5"), WireProfile(encoding="cp850", delimiter="^"), WireProfile(encoding="gbk")]
+        [
+            PLAIN,
+            GBK,
+            KIOSK,
+            WireProfile(encoding="big5"),
+            WireProfile(encoding="cp850", delimiter="^"),
+            WireProfile(encoding="gbk"),
+        ]
     ),
 )
 def test_no_bytes_make_decode_raise(raw, profile):
@@ -468,7 +984,14 @@ def test_no_bytes_make_decode_raise(raw, profile):
         assert again.count(b"\r") == 1
 
 
-@pytest.mark.parametrize("text", [case[1] for case in LEGAL if case[0][:2] in SPECS and "unknown" not in case[0] and "extensions" not in case[0]])
+@pytest.mark.parametrize(
+    "text",
+    [
+        case[1]
+        for case in LEGAL
+        if case[0][:2] in SPECS and "unknown" not in case[0] and "extensions" not in case[0]
+    ],
+)
 def test_an_independent_reader_agrees_on_legal_frames(text):
     """pysip2, where it can: it refuses blank dates and blank algorithms, which kiosks send."""
     if NONE in text or text.startswith("93  "):

@@ -31,11 +31,17 @@ def test_the_built_in_dialects():
     assert find_dialect("no-such-dialect") is STANDARD
     assert set(STANDARD.specs) == set(STANDARD_SPECS)
     assert set(CHINESE_KIOSK.specs) - set(STANDARD_SPECS) == {"81", "82", "91", "92", "85", "86"}
-    assert {code: SPECS[code].answer for code in ("81", "91", "85")} == {"81": "82", "91": "92", "85": "86"}
+    assert {code: SPECS[code].answer for code in ("81", "91", "85")} == {
+        "81": "82",
+        "91": "92",
+        "85": "86",
+    }
 
 
 def test_a_dialect_is_added_once(registry):
-    mine = Dialect("mine", (MessageSpec("41", "List Terminals", "42"), MessageSpec("42", "Terminals", None)))
+    mine = Dialect(
+        "mine", (MessageSpec("41", "List Terminals", "42"), MessageSpec("42", "Terminals", None))
+    )
     register_dialect(mine)
     register_dialect(mine)
     assert find_dialect("mine").wire[b"41"].answer == "42"

@@ -20,7 +20,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("data", "frames"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(
+    ("data", "frames"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
 def test_frames_whole_and_byte_by_byte(data, frames):
     assert FrameBuffer().feed(data) == frames
     slow = FrameBuffer()
@@ -31,7 +33,9 @@ def test_frames_whole_and_byte_by_byte(data, frames):
 def test_a_frame_that_is_too_long_is_dropped_up_to_its_end(step):
     buffer = FrameBuffer(max_frame=8)
     data = b"12345678\r123456789abcdefghi\r99\r"
-    frames = [frame for at in range(0, len(data), step) for frame in buffer.feed(data[at : at + step])]
+    frames = [
+        frame for at in range(0, len(data), step) for frame in buffer.feed(data[at : at + step])
+    ]
     assert frames == [b"12345678", b"99"]
     assert buffer.overflows == 1
 
@@ -40,4 +44,6 @@ def test_a_frame_that_is_too_long_is_dropped_up_to_its_end(step):
 def test_the_cut_does_not_depend_on_the_packets(parts, step):
     data = b"\r".join(parts) + b"\r"
     slow = FrameBuffer()
-    assert [f for at in range(0, len(data), step) for f in slow.feed(data[at : at + step])] == FrameBuffer().feed(data)
+    assert [
+        f for at in range(0, len(data), step) for f in slow.feed(data[at : at + step])
+    ] == FrameBuffer().feed(data)

@@ -15,7 +15,16 @@ from connector.sip2.terminal import WireProfile
 NOW = datetime(2026, 11, 21, 11, 36, 16, tzinfo=UTC)
 ZONE = ZoneInfo("Asia/Shanghai")
 REQUESTS = sorted(code for code, spec in SPECS.items() if spec.answer)
-GRANTING = ("ok", "renewal_ok", "desensitize", "resensitize", "payment_accepted", "available", "item_properties_ok", "online")
+GRANTING = (
+    "ok",
+    "renewal_ok",
+    "desensitize",
+    "resensitize",
+    "payment_accepted",
+    "available",
+    "item_properties_ok",
+    "online",
+)
 
 
 def refusal(code, *fields, text="try again", fixed=None):
@@ -41,7 +50,14 @@ def test_every_request_is_refused_in_its_pair_with_every_required_field(code):
 
 def test_what_was_sent_goes_back():
     reply = refusal("11", ("AO", "their"), ("AA", "c1"), ("AB", "b1"))
-    assert reply.fields == [("AO", "their"), ("AA", "c1"), ("AB", "b1"), ("AJ", ""), ("AH", ""), ("AF", "try again")]
+    assert reply.fields == [
+        ("AO", "their"),
+        ("AA", "c1"),
+        ("AB", "b1"),
+        ("AJ", ""),
+        ("AH", ""),
+        ("AF", "try again"),
+    ]
     assert refusal("17").get("AB") == ""
     assert refusal("35").get("AO") == "lib"
 

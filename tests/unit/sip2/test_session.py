@@ -50,13 +50,20 @@ def test_login_then_work_with_the_terminals_own_profile():
     kiosk.log_in(WireProfile(terminator="\r\n", encoding="gbk"))
     assert kiosk.logged_in
     assert sent(kiosk.answer(frame, Message("94", {"ok": "1"}))) == [b"941\r\n"]
-    assert handled(kiosk.receive(f"17{D}AOlib|AB".encode() + "東".encode("gbk") + b"|\r")).message.get("AB") == "東"
+    assert (
+        handled(kiosk.receive(f"17{D}AOlib|AB".encode() + "東".encode("gbk") + b"|\r")).message.get(
+            "AB"
+        )
+        == "東"
+    )
 
 
 def test_before_login_only_status_and_login_are_served():
     kiosk = session(login_required=True)
     (refused,) = sent(kiosk.receive(STATUS))
-    assert refused.startswith(b"24YYYY") and b"AY1AZ" in refused and D.encode() in refused
+    assert refused.startswith(b"24YYYY")
+    assert b"AY1AZ" in refused
+    assert D.encode() in refused
     frame = handled(kiosk.receive(b"9900802.00\r"))
     assert sent(kiosk.answer(frame, Message("98", {"online": "Y"})))[0].startswith(b"98Y")
     assert handled(kiosk.receive(LOGIN)).code == "93"
@@ -87,7 +94,9 @@ def test_the_same_bytes_and_sequence_are_answered_again_without_being_done():
     assert handled(kiosk.receive(STATUS)).code == "23"
 
 
-@pytest.mark.parametrize("raw", [seal("9900802.00") + b"\r", seal("9300CNme|COpw|") + b"\r", CHECKOUT[:-10] + b"\r"])
+@pytest.mark.parametrize(
+    "raw", [seal("9900802.00") + b"\r", seal("9300CNme|COpw|") + b"\r", CHECKOUT[:-10] + b"\r"]
+)
 def test_login_status_and_frames_without_sequence_are_never_replayed(raw):
     kiosk = session()
     for _ in range(2):
@@ -117,11 +126,18 @@ def test_what_has_no_answer(raw):
     assert sent(session(answer_unknown="96").receive(raw)) == [b"96\r"]
 
 
-@pytest.mark.parametrize(("policy", "raw", "tail"), [("always", LOGIN, b"AY0AZFDFD\r"), ("never", STATUS, b"\r"), ("auto", LOGIN, b"941\r")])
+@pytest.mark.parametrize(
+    ("policy", "raw", "tail"),
+    [("always", LOGIN, b"AY0AZFDFD\r"), ("never", STATUS, b"\r"), ("auto", LOGIN, b"941\r")],
+)
 def test_error_detection_by_profile(policy, raw, tail):
     kiosk = session(error_detection=policy)
     frame = handled(kiosk.receive(raw))
-    (data,) = sent(kiosk.answer(frame, Message(answer_code(frame.code), {"ok": "1"} if frame.code == "93" else {})))
+    (data,) = sent(
+        kiosk.answer(
+            frame, Message(answer_code(frame.code), {"ok": "1"} if frame.code == "93" else {})
+        )
+    )
     assert data.endswith(tail)
     assert (b"AZ" in data) is (policy == "always")
 
@@ -151,7 +167,23 @@ def test_nothing_of_the_bytes_shows():
     assert "AAc1" not in repr(Send(STATUS)) + repr(Handle(decode(STATUS[:-1], WireProfile())))
 
 
-_PIECES = st.sampled_from([STATUS, CHECKOUT, LOGIN, b"97\r", b"11", b"|AA", b"AY1AZ", b"\r", b"\n", b"99", b"\x00", b"\xd6|", D.encode()])
+_PIECES = st.sampled_from(
+    [
+        STATUS,
+        CHECKOUT,
+        LOGIN,
+        b"97\r",
+        b"11",
+        b"|AA",
+        b"AY1AZ",
+        b"\r",
+        b"\n",
+        b"99",
+        b"\x00",
+        b"\xd6|",
+        D.encode(),
+    ]
+)
 
 
 @given(
@@ -159,12 +191,16 @@ _PIECES = st.sampled_from([STATUS, CHECKOUT, LOGIN, b"97\r", b"11", b"|AA", b"AY
     login_required=st.booleans(),
     unknown=st.sampled_from(["silence", "96"]),
 )
-def test_no_bytes_make_a_session_raise_or_answer_with_another_pair(packets, login_required, unknown):
+def test_no_bytes_make_a_session_raise_or_answer_with_another_pair(
+    packets, login_required, unknown
+):
     kiosk = session(login_required=login_required, answer_unknown=unknown)
     asked = {"96"}
     for packet in packets:
         outputs = kiosk.receive(packet)
-        asked |= {answer_code(code) for code in ("11", "23", "93", "99") if login_required} | _answers(packets)
+        asked |= {
+            answer_code(code) for code in ("11", "23", "93", "99") if login_required
+        } | _answers(packets)
         while outputs:
             output = outputs.pop(0)
             if isinstance(output, Send):

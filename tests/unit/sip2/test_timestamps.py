@@ -37,7 +37,15 @@ def test_writing():
     assert format_date(datetime(2, 1, 2, tzinfo=UTC), ZoneInfo("UTC")) == "00020102    000000"
 
 
-@pytest.mark.parametrize(("text", "full"), [("20261121193616", "20261121    193616"), ("20261121 UTC193616", "20261121 UTC193616"), ("20261121", "20261121          "), ("x" * 20, "x" * 18)])
+@pytest.mark.parametrize(
+    ("text", "full"),
+    [
+        ("20261121193616", "20261121    193616"),
+        ("20261121 UTC193616", "20261121 UTC193616"),
+        ("20261121", "20261121          "),
+        ("x" * 20, "x" * 18),
+    ],
+)
 def test_full_length(text, full):
     assert normalise_date(text) == full
 
