@@ -1,12 +1,16 @@
 """The layers and the other import contracts, and what every module must have."""
 
 import ast
+import configparser
+import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+
+from connector.log import ALLOWED_KEYS
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted(
@@ -143,16 +147,70 @@ def test_adapter_has_its_files_and_a_true_quality_ledger(folder):
     ):
         assert (folder / name).exists(), name
     ledger = tomllib.loads((folder / "quality.toml").read_text("utf-8"))
-    rules = ledger["rules"]
-    assert rules
-    for rule, entry in rules.items():
-        status = entry if isinstance(entry, str) else entry["status"]
-        assert status in {"done", "todo", "exempt"}, rule
-        if status != "done":
-            assert not isinstance(entry, str), f"{rule} needs a comment"
-            assert entry.get("comment"), rule
+    rules = {
+        f"{group}.{name}": rule for group, table in ledger.items() for name, rule in table.items()
+    }
+    assert set(ledger) == {"contract", "behaviour", "privacy", "operation"}
+    for name, rule in rules.items():
+        assert rule["status"] in {"done", "todo", "exempt"}, name
+        assert rule["status"] == "done" or rule.get("why"), f"{name} needs a why"
+        if "test" in rule:
+            assert (ROOT / rule["test"]).exists(), rule["test"]
+    assert rules["contract.suite"].get("test")
 
 
 def test_settings_of_tools_are_where_they_belong():
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     assert set(pyproject) == {"build-system"}
+
+
+def log_calls(path):
+    """Yield the keyword arguments of every call of a logger in a module."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in {"debug", "info", "warning", "error", "exception", "critical"}
+            and isinstance(node.func.value, ast.Name)
+            and node.func.value.id.lstrip("_") in {"log", "logger"}
+        ):
+            yield node
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_log_lines_use_allowed_keys_and_an_event_name(path):
+    for call in log_calls(path):
+        keys = {keyword.arg for keyword in call.keywords}
+        assert keys <= ALLOWED_KEYS | {"exc_info"}, f"line {call.lineno}"
+        events = [
+            node.value
+            for node in ast.walk(call.args[0])
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        ]
+        assert events
+        assert all(re.fullmatch(r"[a-z0-9]+\.[a-z_]+", event) for event in events), (
+            f"line {call.lineno}"
+        )
+
+
+def test_log_calls_are_found():
+    assert sum(1 for path in MODULES for _ in log_calls(path)) > 5
+
+
+IMPORTED_AS = {
+    "argon2-cffi": "argon2", "prometheus-client": "prometheus_client", "pydantic-settings": "pydantic_settings",
+    "python-calamine": "python_calamine", "python-stdnum": "stdnum",
+}  # fmt: skip
+NEVER_IMPORTED = {"tzdata"}
+"""Data only: zoneinfo finds it by itself."""
+
+
+def test_every_dependency_of_the_program_is_used():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    lines = config["options"]["install_requires"].split()
+    names = {re.split(r"[\[<>=]", line)[0].lower() for line in lines} - NEVER_IMPORTED
+    used = {
+        top for path in [*MODULES, *ROOT.glob("connector/**/versions/*.py")] for top in tops(path)
+    }
+    assert {name for name in names if IMPORTED_AS.get(name, name) not in used} == set()
