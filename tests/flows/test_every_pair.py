@@ -34,9 +34,7 @@ class Shelf:
             bib = ils.add_bib(make_record(f"书名{number}"), "marc21")
             ils.add_item(bib, ItemInput(Barcode(f"B{number}"), call_number=f"I287/{number}"))
         for card, name, pin in (("S1", "张小江", "2468"), ("S2", "李知夏", None)):
-            self.ils.upsert_patron(
-                PatronInput(card, IlsPatronId(card), name, "student", pin=pin)
-            )
+            self.ils.upsert_patron(PatronInput(card, IlsPatronId(card), name, "student", pin=pin))
             people = self.world.app.store.people
             person = people.add_person(
                 PersonalData(name=name),

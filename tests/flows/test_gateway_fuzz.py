@@ -18,11 +18,50 @@ from tests.support.world import World
 
 REQUESTS = sorted(code for code, spec in SPECS.items() if spec.answer)
 STANDARD = ["01", "09", "11", "15", "17", "19", "23", "25", "29", "35", "37", "63", "65", "99"]
-TAGS = st.sampled_from("AA AB AC AD AF AH AJ AO AP BI BK BO BP BQ BS BV BW BY CG CH CN CO XX".split())
-TEXT = st.text(max_size=12) | st.sampled_from(
-    ["S1", "B1", "B2", "NOBODY", "999999999999", "-1", "NaN", "1e9999", "张小江", "'; DROP TABLE loan"]
+TAGS = st.sampled_from(
+    [
+        "AA",
+        "AB",
+        "AC",
+        "AD",
+        "AF",
+        "AH",
+        "AJ",
+        "AO",
+        "AP",
+        "BI",
+        "BK",
+        "BO",
+        "BP",
+        "BQ",
+        "BS",
+        "BV",
+        "BW",
+        "BY",
+        "CG",
+        "CH",
+        "CN",
+        "CO",
+        "XX",
+    ]
 )
-BYTES = st.lists(st.sampled_from([b"|", b"AA", b"S1", b"AY", b"AZ", b"0", b"Y", b" ", b"\xff", b"\xe5"]))
+TEXT = st.text(max_size=12) | st.sampled_from(
+    [
+        "S1",
+        "B1",
+        "B2",
+        "NOBODY",
+        "999999999999",
+        "-1",
+        "NaN",
+        "1e9999",
+        "张小江",
+        "'; DROP TABLE loan",
+    ]
+)
+BYTES = st.lists(
+    st.sampled_from([b"|", b"AA", b"S1", b"AY", b"AZ", b"0", b"Y", b" ", b"\xff", b"\xe5"])
+)
 RELAXED = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -28,7 +28,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_s14_killed_at_any_step_ends_with_one_loan(tmp_path: Path, store_url: str, step: str) -> None:
+def test_s14_killed_at_any_step_ends_with_one_loan(
+    tmp_path: Path, store_url: str, step: str
+) -> None:
     app = open_application(tmp_path, store_url, lambda: NOW)
     patron_id = seed(app)
     app.close()

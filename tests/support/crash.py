@@ -30,7 +30,7 @@ from connector.ports.store import PersonalData
 from connector.services.desk import Exchange
 from connector.settings import parse_settings
 from connector.testing.records import make_record
-from tests.support.world import prepare_store
+from tests.support.world import prepare_store, with_store
 
 LIBRARY = InstitutionId("FDX")
 CARD = IlsPatronId("S1")
@@ -78,11 +78,12 @@ class Killing:
 def open_application(folder: Path, store_url: str, now: Clock, step: str = "") -> Application:
     """Build everything over the same files; with a step, over ports that kill."""
     settings = parse_settings(
-        f'[store]\nurl = "{store_url}"\nkey_file = "onecard.key"\n'
+        f'[store]\nkey_file = "onecard.key"\n'
         f'[library]\ncode = "{LIBRARY}"\nname = "丰都县图书馆"\n'
         f"[policy.student]\neffective_from = 2026-09-01\n",
         base_dir=folder,
     )
+    settings = with_store(settings, store_url)
     prepare_store(settings)
     app = build(settings, now=now)
     if step:
@@ -99,7 +100,9 @@ def open_application(folder: Path, store_url: str, now: Clock, step: str = "") -
 def seed(app: Application) -> PatronId:
     """Enrol one invented pupil and put one book on the shelf."""
     adapter = app.adapters[LIBRARY]
-    adapter.upsert_patron(PatronInput(external_id="p1", card=CARD, name="张小江", category="student"))
+    adapter.upsert_patron(
+        PatronInput(external_id="p1", card=CARD, name="张小江", category="student")
+    )
     adapter.add_item(adapter.add_bib(make_record("江上的纸船"), "marc21"), ItemInput(BARCODE))
     patron_id = app.store.people.add_person(
         PersonalData(name="张小江"),
@@ -118,7 +121,9 @@ def exchange(app: Application) -> Exchange:
     terminal = TerminalId("kiosk-1")
     return Exchange(
         institution=LIBRARY,
-        place=Place(LIBRARY, app.now(), library.today(app.now()), terminal=terminal, kind="selfcheck"),
+        place=Place(
+            LIBRARY, app.now(), library.today(app.now()), terminal=terminal, kind="selfcheck"
+        ),
         context=ExchangeContext(at=app.now(), terminal=terminal),
         scanned_item=BARCODE,
         scanned_patron=CARD,

@@ -30,7 +30,7 @@ from connector.testing.fake_ils import FakeIls, folio_b, koha_a, sip_c
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 ID_NUMBER = "500230201503010015"
-PASSWORD = "kiosk-secret"  # noqa: S105 - invented
+PASSWORD = "kiosk-secret"
 START = datetime(2026, 11, 21, 2, 0, tzinfo=UTC)
 
 
@@ -49,6 +49,12 @@ class SteppingClock:
     def set_local(self, text: str) -> None:
         """Set library time, such as ``2026-12-21 23:58``."""
         self.moment = datetime.fromisoformat(text).replace(tzinfo=SHANGHAI).astimezone(UTC)
+
+
+def with_store(settings: Settings, url: str) -> Settings:
+    """Return the settings with another store; an URL with a password may not stand in a file."""
+    store = settings.store.model_copy(update={"url": url})
+    return settings.model_copy(update={"store": store})
 
 
 def prepare_store(settings: Settings) -> None:
@@ -110,13 +116,15 @@ class World:
             "SIP-C": sip_c(now=self.clock),
         }
         self.adapters = {InstitutionId(code): adapter for code, adapter in made.items()}
-        self.settings = parse_settings(
-            _toml(store_url, tuple(made), modes or {}, terminal, policy, library, sip2),
+        parsed = parse_settings(
+            _toml(tuple(made), modes or {}, terminal, policy, library, sip2),
             base_dir=folder,
             environ={
-                f"ONECARD_TERMINAL_KIOSK_{code.replace('-', '_')}_PASSWORD": PASSWORD for code in made
+                f"ONECARD_TERMINAL_KIOSK_{code.replace('-', '_')}_PASSWORD": PASSWORD
+                for code in made
             },
         )
+        self.settings = with_store(parsed, store_url)
         self._stack = ExitStack()
         prepare_store(self.settings)
         self.app: Application = build(self.settings, now=self.clock, adapters=self.adapters)
@@ -172,6 +180,9 @@ class World:
         for barcode in barcodes:
             self.ils(code).new_item(barcode, **values)  # type: ignore[arg-type]
 
+    def table_names(self) -> list[str]:
+        return sorted(tables.metadata.tables)
+
     def rows(self, table: str) -> list[dict[str, object]]:
         """Return a whole table of our store, in the order of its primary key."""
         found = tables.metadata.tables[table]
@@ -181,7 +192,6 @@ class World:
 
 
 def _toml(
-    store_url: str,
     codes: tuple[str, ...],
     modes: Mapping[str, str],
     terminal: str,
@@ -189,7 +199,7 @@ def _toml(
     library: str,
     sip2: str,
 ) -> str:
-    parts = [f'[store]\nurl = "{store_url}"\nkey_file = "onecard.key"\n[sip2]\nport = 0\n{sip2}\n']
+    parts = [f'[store]\nkey_file = "onecard.key"\n[sip2]\nport = 0\n{sip2}\n']
     for code in codes:
         parts.append(
             f'[[libraries]]\ncode = "{code}"\nname = "{code}"\nisil = "CN-{code}"\n'
