@@ -12,11 +12,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, Transaction, create_engine, event
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
@@ -75,7 +74,7 @@ class Database:
         try:
             with self._writer.connect() as connection, connection.begin() as transaction:
                 yield connection
-                self._commit(transaction)
+                self._commit(connection, transaction)
         except IntegrityError:
             raise
         except (DBAPIError, PoolTimeout, OSError) as err:
@@ -115,10 +114,12 @@ class Database:
             raise self._unavailable(err) from err
         self._ready = True
 
-    def _commit(self, transaction: Any) -> None:
+    def _commit(self, connection: Connection, transaction: Transaction) -> None:
+        """Commit; after a failure the connection is thrown away, since SQLite keeps its lock."""
         try:
             transaction.commit()
         except DBAPIError as err:
+            connection.invalidate()
             raise OutcomeUnknown(NAME, self.institution_id, "commit") from err
 
     def _unavailable(self, err: Exception) -> AdapterUnavailable:
@@ -152,7 +153,6 @@ def _make_engine(path: Path) -> Engine:
         poolclass=QueuePool,
         pool_size=_POOL_SIZE,
         max_overflow=_OVERFLOW,
-        pool_reset_on_return=None,
         hide_parameters=True,
         connect_args={
             "check_same_thread": False,

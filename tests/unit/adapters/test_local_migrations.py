@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 
 import pytest
@@ -11,7 +13,7 @@ from alembic.script import ScriptDirectory
 from adapters.local.engine import REVISION, Database, alembic_config
 from adapters.local.tables import METADATA
 from connector.domain.ids import InstitutionId
-from connector.errors import AdapterUnavailable
+from connector.errors import AdapterUnavailable, OutcomeUnknown
 
 
 def tables(path):
@@ -109,3 +111,62 @@ def test_a_closed_adapter_is_unavailable(world):
     with pytest.raises(AdapterUnavailable) as refused:
         world.adapter.ping()
     assert refused.value.code == "closed"
+
+
+def test_a_commit_that_fails_is_an_unknown_outcome_and_leaves_no_lock(world):
+    def break_a_link():
+        with world.adapter.database.write() as connection:
+            connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+            connection.exec_driver_sql("UPDATE item SET bib_id = 999")
+
+    world.patron()
+    world.title("B1")
+    with pytest.raises(OutcomeUnknown):
+        break_a_link()
+    with closing(sqlite3.connect(world.adapter.database.path, timeout=0)) as other:
+        other.execute("BEGIN IMMEDIATE")
+    assert world.adapter.checkout("P1", "B1", world.at()).ok
+
+
+OPEN_AND_LEND = """
+import sys
+from datetime import UTC, datetime
+from adapters.local.adapter import build_adapter
+from adapters.local.settings import LocalSettings
+from connector.domain.bib import BibSummary
+from connector.marc.write import build_record
+from connector.ports.clock import utc_now
+from connector.ports.ils import AdapterContext, ExchangeContext, ItemInput, PatronInput
+
+me, folder = sys.argv[1:]
+adapter = build_adapter(LocalSettings(), AdapterContext("LIB", "Asia/Shanghai", folder, utc_now))
+print("ready", flush=True)
+sys.stdin.readline()
+adapter.upsert_patron(PatronInput("x" + me, "P" + me, name="n", category="adult"))
+bib_id = adapter.add_bib(build_record(BibSummary("T")), "marc21")
+try:
+    adapter.add_item(bib_id, ItemInput("B1"))
+except Exception as err:
+    assert err.code == "duplicate_barcode", err
+print(adapter.checkout("P" + me, "B1", ExchangeContext(at=datetime.now(UTC))).code or "ok")
+adapter.close()
+"""
+
+
+def test_processes_that_start_at_once_make_one_file_and_one_loan(tmp_path):
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", OPEN_AND_LEND, str(number), str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(4)
+    ]
+    for worker in workers:
+        assert worker.stdout.readline() == "ready\n"
+    for worker in workers:
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    said = sorted(worker.communicate(timeout=60)[0].strip() for worker in workers)
+    assert said == ["item_on_loan", "item_on_loan", "item_on_loan", "ok"]
