@@ -16,6 +16,7 @@ Nothing here knows a table. Rules (decision 8) —
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -80,6 +81,7 @@ class Database:
         parsed = _parse_url(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self.file = Path(parsed.database or "") if self.is_sqlite else None
+        self._write_turn = threading.Lock()
         arguments: dict[str, Any] = {
             "pool_size": pool_size,
             "max_overflow": pool_size,
@@ -117,8 +119,25 @@ class Database:
             StorageConflict: another transaction was in the way, or a constraint holds; retry once.
             StorageUnavailable: the database cannot be reached.
         """
-        with _mapped_errors(), self._writer.begin() as connection:
+        with self._turn(), _mapped_errors(), self._writer.begin() as connection:
             yield connection
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Let this process's threads write to SQLite one after the other.
+
+        SQLite's own waiting sleeps ever longer, up to 0.1 s, and favours the newcomer: with eight
+        threads the slowest commit in a hundred took more than two seconds.
+        """
+        if not self.is_sqlite:
+            yield
+            return
+        if not self._write_turn.acquire(timeout=_BUSY_TIMEOUT_S):
+            raise StorageConflict("busy")
+        try:
+            yield
+        finally:
+            self._write_turn.release()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
