@@ -90,11 +90,17 @@ class ProvisioningService:
         *,
         actor: str,
         on_progress: Callable[[int, int], None] | None = None,
+        on_result: Callable[[Activation], None] | None = None,
     ) -> tuple[Activation, ...]:
         """Open the cards of approved applications; running it again takes up what failed.
 
         After three failures in a row because the ILS is away, or one because it refuses our
         credentials, the rest is not tried.
+
+        Args:
+            on_progress: called after each with how many are done and how many there are.
+            on_result: called with each result at once: a PIN exists nowhere else, so who hands
+                PINs out writes each down before the next card is opened.
         """
         results: list[Activation] = []
         away = 0
@@ -105,6 +111,8 @@ class ProvisioningService:
                 result, error = self._activate_one(application, actor)
                 results.append(result)
                 away = _count_away(away, error)
+            if on_result is not None:
+                on_result(results[-1])
             if on_progress is not None:
                 on_progress(len(results), len(applications))
         return tuple(results)

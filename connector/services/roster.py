@@ -252,6 +252,8 @@ class _ImportTask:
             for application in self._store.list_applications(
                 self._school.institution, school_id=self._school.school_id
             ):
+                if application.state in CLOSED_STATES:
+                    continue
                 known = self._register.fetch_personal(application.patron_id)
                 if not known.id_number and known.birth_date is not None:
                     self._numberless[known.name, known.birth_date].append(application.patron_id)

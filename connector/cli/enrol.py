@@ -1,0 +1,32 @@
+"""``onecard enrol``: the group; its commands are in ``enrol_roster`` and ``enrol_steps``.
+
+Nothing here does work.
+"""
+
+from __future__ import annotations
+
+import click
+
+from connector.cli import enrol_roster, enrol_steps
+
+__all__ = ["enrol"]
+
+
+@click.group("enrol")
+def enrol() -> None:
+    """Student cards: roster, review, consent, approval, activation.
+
+    \b
+    The way of a batch:
+      onecard enrol school add s1 "First Primary School" --stage primary
+      onecard enrol template roster.xlsx
+      onecard enrol import roster.xlsx --school s1
+      onecard enrol review 2026-0001
+      onecard enrol consent 2026-0001 --all --evidence "folder 7"
+      onecard enrol approve 2026-0001
+      onecard enrol activate 2026-0001 --pins pins.csv
+    """
+
+
+for _command in (*enrol_roster.COMMANDS, *enrol_steps.COMMANDS):
+    enrol.add_command(_command)

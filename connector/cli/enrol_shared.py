@@ -1,0 +1,109 @@
+"""What the ``enrol`` commands share: options, and how a library, a school or a batch is named.
+
+Nothing here is a command. Rule: where one library is configured, nobody has to name it.
+"""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from connector.bootstrap import Application
+from connector.cli.context import CliContext, Refused
+from connector.domain.enrolment import SchoolStage
+from connector.domain.ids import InstitutionId
+from connector.ports.enrolment import Batch, School
+
+__all__ = [
+    "by_option",
+    "find_batch",
+    "find_school",
+    "lang_option",
+    "libraries_of",
+    "library_option",
+    "only_library",
+    "print_table",
+]
+
+library_option = click.option("--library", help="Code of the library; needed where several fit.")
+by_option = click.option(
+    "--by", "actor", default=getpass.getuser, show_default="your login", help="Who does it."
+)
+lang_option = click.option(
+    "--lang", type=click.Choice(["zh", "en"]), help="Language of the messages."
+)
+
+
+def find_batch(app: Application, number: str, library: str | None) -> Batch:
+    """Return the batch with a number, at the library that was named or the only one that has it."""
+    found = [
+        batch
+        for code in libraries_of(app, library)
+        if (batch := app.enrolment.store.find_batch(code, number)) is not None
+    ]
+    if not found:
+        raise Refused(f"There is no batch {number}. See: onecard enrol batches")
+    if len(found) > 1:
+        raise click.UsageError("Several libraries have this batch; name one with --library.")
+    return found[0]
+
+
+def print_table(rows: list[dict[str, Any]], *, empty: str = "") -> None:
+    """Print rows as a table whose columns are the keys of the first."""
+    if not rows:
+        click.echo(empty)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for key in rows[0]:
+        table.add_column(key.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    width = None if sys.stdout.isatty() else 160
+    Console(width=width, highlight=False, markup=False).print(table)
+
+
+def libraries_of(app: Application, library: str | None) -> list[InstitutionId]:
+    """Return the library that was named, or all."""
+    return [only_library(app, library)] if library else list(app.libraries)
+
+
+def only_library(app: Application, library: str | None) -> InstitutionId:
+    """Return the library that was named, or the only one."""
+    if library is None and len(app.libraries) > 1:
+        raise click.UsageError("There are several libraries; name one with --library.")
+    code = InstitutionId(library) if library else next(iter(app.libraries))
+    if code not in app.libraries:
+        raise Refused(f"There is no library {code}. Use one of: {', '.join(app.libraries)}.")
+    return code
+
+
+def find_school(cli: CliContext, code: str, library: str | None) -> School:
+    """Return a school from the database, else from the settings, which then enter it."""
+    app = cli.app
+    found = [
+        school
+        for institution in libraries_of(app, library)
+        if (school := app.enrolment.store.find_school(institution, code)) is not None
+    ]
+    if len(found) > 1:
+        raise click.UsageError("Several libraries have this school; name one with --library.")
+    if found:
+        return found[0]
+    defaults = cli.settings.enrolment
+    for entry in defaults.schools:
+        if entry.code == code and (not library or not entry.library or entry.library == library):
+            review = entry.school_review
+            return app.enrolment.save_school(
+                only_library(app, entry.library or library),
+                entry.code,
+                entry.name,
+                stage=SchoolStage(entry.stage) if entry.stage else None,
+                entry_mode=entry.entry_mode or defaults.entry_mode,
+                review_individual=defaults.school_review if review is None else review,
+            )
+    raise Refused(f"There is no school {code}. Add it with: onecard enrol school add {code} NAME")
