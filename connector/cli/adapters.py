@@ -9,6 +9,7 @@ from contextlib import closing
 import click
 
 from connector.cli.context import CliContext, Refused, json_option, pass_cli, write_json
+from connector.domain.ids import Barcode, IlsPatronId
 from connector.errors import ConfigurationError
 from connector.plugins.manager import build_plugins
 from connector.ports.ils import IlsAdapter
@@ -58,6 +59,8 @@ def list_adapters(cli: CliContext, *, as_json: bool) -> None:
 @click.option("--item-type", default="book", show_default=True, help="Type of the test items.")
 @click.option("--location", default="", help="Location code of the test items.")
 @click.option("--branch", default="", help="Branch code of the test patron and items.")
+@click.option("--patron", "patrons", multiple=True, help="A test patron's card; may repeat.")
+@click.option("--item", "items", multiple=True, help="A test item's barcode; may repeat.")
 @click.option("--only", default="", help="Run only the tests whose name has these words.")
 @click.option("--yes", is_flag=True, help="Do not ask before writing into the library system.")
 @json_option
@@ -70,6 +73,8 @@ def test_adapter(
     item_type: str,
     location: str,
     branch: str,
+    patrons: tuple[str, ...],
+    items: tuple[str, ...],
     only: str,
     yes: bool,
     as_json: bool,
@@ -77,14 +82,15 @@ def test_adapter(
     """Run the contract suite against the system of a library, NAME being its code or its adapter.
 
     It makes patrons and items whose numbers begin with ZZ, where the adapter can, lends and returns
-    them, and removes them again.
+    them, and removes them again. Where it cannot, name patrons and items made for the purpose.
 
     \b
     Example:
       onecard adapters test LIB --yes
+      onecard adapters test SIP --patron TEST1 --patron TEST2 --item T0001 --yes
     """
     try:
-        from connector.testing.contract_seed import AdapterSeed
+        from connector.testing.contract_seed import AdapterSeed, GivenSeed, Seed
         from connector.testing.live import CheckResult, run_contract
     except ImportError as err:
         raise Refused("The contract suite needs pytest: pip install pytest.") from err
@@ -97,9 +103,11 @@ def test_adapter(
         if not yes:
             _ask(adapter)
         adapter.ping()
-        seed = AdapterSeed(
+        seed: Seed = AdapterSeed(
             adapter, category=category, item_type=item_type, location=location, branch=branch
         )
+        if patrons or items:
+            seed = GivenSeed(adapter, [*map(IlsPatronId, patrons)], [*map(Barcode, items)])
         results = run_contract(adapter, seed=seed, report=show, only=only)
     counts = Counter(result.outcome for result in results)
     summary = {outcome: counts[outcome] for outcome in ("passed", "failed", "skipped")}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Protocol
@@ -17,10 +17,17 @@ import pytest
 
 from connector.domain.ids import Barcode, IlsPatronId
 from connector.errors import ConnectorError
-from connector.ports.ils import Capability, ExchangeContext, IlsAdapter, ItemInput, PatronInput
+from connector.ports.ils import (
+    Capability,
+    ExchangeContext,
+    HoldRequest,
+    IlsAdapter,
+    ItemInput,
+    PatronInput,
+)
 from connector.testing.records import make_record
 
-__all__ = ["AdapterSeed", "Seed", "context", "require"]
+__all__ = ["AdapterSeed", "GivenSeed", "Seed", "context", "require"]
 
 
 def require(adapter: IlsAdapter, *needed: Capability) -> None:
@@ -169,3 +176,67 @@ class AdapterSeed:
             with contextlib.suppress(ConnectorError):
                 if Capability.DELETE_BIB in able:
                     adapter.delete_bib(bib_id)
+        self._items, self._bibs, self._patrons = [], [], {}
+
+
+class GivenSeed:
+    """Hands out test patrons and items that somebody made in an ILS that lets us make none.
+
+    A test that needs more of them than there are, or a patron with a PIN of its own, is skipped.
+    Afterwards holds are cancelled and the items checked in; nothing is deleted.
+    """
+
+    def __init__(
+        self, adapter: IlsAdapter, patrons: Sequence[IlsPatronId], items: Sequence[Barcode]
+    ) -> None:
+        self.adapter = adapter
+        self._patrons = tuple(patrons)
+        self._items = tuple(items)
+        self._patrons_used = 0
+        self._items_used = 0
+
+    def new_patron(
+        self,
+        *,
+        pin: str | None = None,
+        expires: date | None = None,
+        identifiers: Mapping[str, str] | None = None,
+    ) -> IlsPatronId:
+        """Return the next test patron."""
+        if pin is not None or expires is not None or identifiers:
+            pytest.skip("it needs a patron made for it")
+        if self._patrons_used == len(self._patrons):
+            pytest.skip(f"it needs more test patrons than the {len(self._patrons)} given")
+        self._patrons_used += 1
+        return self._patrons[self._patrons_used - 1]
+
+    def external_id_of(self, patron: IlsPatronId) -> str:
+        """Skip the test: the patron was not made by us."""
+        del patron
+        pytest.skip("it needs a patron made for it")
+
+    def new_item(self) -> Barcode:
+        """Return the next test item."""
+        if self._items_used == len(self._items):
+            pytest.skip(f"it needs more test items than the {len(self._items)} given")
+        self._items_used += 1
+        return self._items[self._items_used - 1]
+
+    def new_fee(self, patron: IlsPatronId, amount: Decimal) -> str:
+        """Skip the test: a given patron is charged nothing."""
+        del patron, amount
+        pytest.skip("a given patron is charged nothing")
+
+    def clean(self) -> None:
+        """Cancel the patrons' holds on the items, and check the items in."""
+        items, patrons = self._items[: self._items_used], self._patrons[: self._patrons_used]
+        self._items_used = self._patrons_used = 0
+        able, adapter = self.adapter.capabilities, self.adapter
+        for barcode in items:
+            for patron in patrons:
+                with contextlib.suppress(ConnectorError):
+                    if Capability.CANCEL_HOLD in able:
+                        adapter.cancel_hold(patron, HoldRequest(barcode), context())
+            with contextlib.suppress(ConnectorError):
+                if Capability.CHECKIN in able:
+                    adapter.checkin(barcode, context())

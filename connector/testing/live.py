@@ -38,7 +38,7 @@ class _LivePlugin:
     """Gives the suite its adapter, and collects what became of each test."""
 
     def __init__(
-        self, adapter: IlsAdapter, seed: AdapterSeed, report: Callable[[CheckResult], None]
+        self, adapter: IlsAdapter, seed: Seed, report: Callable[[CheckResult], None]
     ) -> None:
         self._adapter = adapter
         self._seed = seed
@@ -76,7 +76,7 @@ def _why(report: pytest.TestReport) -> str:
 def run_contract(
     adapter: IlsAdapter,
     *,
-    seed: AdapterSeed | None = None,
+    seed: Seed | None = None,
     report: Callable[[CheckResult], None] = lambda _: None,
     only: str = "",
 ) -> Sequence[CheckResult]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 
 from connector.errors import UnsupportedOperation
 from connector.ports.ils import Capability, CheckinResult, PatronUpsert
-from connector.testing.contract_seed import AdapterSeed
-from connector.testing.fake_ils import FakeIls, koha_a
+from connector.testing.contract_seed import AdapterSeed, GivenSeed
+from connector.testing.fake_ils import FakeIls, koha_a, sip_c
 from connector.testing.ils_contract import IlsAdapterContract
 from connector.testing.live import run_contract
 
@@ -129,3 +130,20 @@ def test_a_live_run_reports_each_test():
     assert outcomes["a given due date is obeyed"] == "failed"
     (failed,) = [result for result in results if result.name == "a given due date is obeyed"]
     assert failed.detail
+
+
+def test_given_patrons_and_items_are_used_and_returned():
+    ils = sip_c()
+    for card in ("T1", "T2"):
+        ils.new_patron(card, name="测试")
+    ils.new_item("B1")
+    seed = GivenSeed(ils, ["T1", "T2"], ["B1"])
+    results = run_contract(ils, seed=seed)
+    outcomes = Counter(result.outcome for result in results)
+    assert outcomes["failed"] == 0
+    passed = {result.name for result in results if result.outcome == "passed"}
+    assert passed >= {"a checkin ends the loan", "an item on loan is not lent to another"}
+    skipped = {result.name: result.detail for result in results if result.outcome == "skipped"}
+    assert "more test patrons" in skipped["of parallel checkouts of one item one wins"]
+    assert ils.stock.loans == {}
+    assert set(ils.stock.patrons) == {"T1", "T2"}
