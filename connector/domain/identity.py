@@ -8,6 +8,7 @@ checked by python-stdnum.
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
@@ -25,6 +26,7 @@ __all__ = [
     "age_on",
     "mask_name",
     "mask_number",
+    "normalise_identifier",
     "normalise_scanned",
     "normalise_text",
     "parse_identity_number",
@@ -124,6 +126,13 @@ def normalise_text(raw: str) -> str:
     return text.lstrip(_APOSTROPHES)
 
 
+def normalise_identifier(raw: str) -> str:
+    """Return a number as it is digested: the same for whoever types, scans or imports it."""
+    if raw.isascii() and raw.isalnum() and raw == raw.upper():
+        return raw
+    return normalise_text(unicodedata.normalize("NFKC", raw)).upper()
+
+
 def parse_identity_number(raw: object, *, today: date) -> IdentityNumber | IdentityProblem:
     """Return the identity number in a spreadsheet cell, or why it is refused.
 
@@ -184,7 +193,7 @@ def normalise_scanned(text: str) -> tuple[Identifier, ...]:
     with a right check digit may be an identity number too (which is printed on the social-security
     card), 19 a student registry number.
     """
-    number = normalise_text(text).upper()
+    number = normalise_identifier(text)
     if not number:
         return ()
     found = [Identifier("card", number)]

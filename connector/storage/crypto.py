@@ -32,6 +32,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from connector.domain.identity import normalise_identifier
 from connector.errors import ConfigurationError, StorageUnavailable
 from connector.ports.store import Identifier
 
@@ -170,7 +171,8 @@ class Keyring:
 
     def digest_with(self, key_id: str, identifier: Identifier) -> bytes:
         """Return the digest by one key; each kind has a key of its own."""
-        return _mac(self._sub_key(key_id, f"identifier/{identifier.kind}"), identifier.value)
+        value = normalise_identifier(identifier.value)
+        return _mac(self._sub_key(key_id, f"identifier/{identifier.kind}"), value)
 
     def refusal_digests(self, identifier: Identifier) -> tuple[tuple[str, bytes], ...]:
         """Return (key id, digest) of a refused person's number by every key, the active one first.
@@ -179,7 +181,7 @@ class Keyring:
         """
         purpose = f"refusal/{identifier.kind}"
         return tuple(
-            (key_id, _mac(self._sub_key(key_id, purpose), identifier.value))
+            (key_id, _mac(self._sub_key(key_id, purpose), normalise_identifier(identifier.value)))
             for key_id in self.key_ids
         )
 

@@ -17,6 +17,7 @@ from connector.domain.identity import (
     age_on,
     mask_name,
     mask_number,
+    normalise_identifier,
     normalise_scanned,
     parse_identity_number,
     parse_student_number,
@@ -271,3 +272,8 @@ def test_masked_name(name, masked):
 )
 def test_masked_number(number, masked):
     assert mask_number(number) == masked
+
+
+@pytest.mark.parametrize("written", ["s26-01", "Ｓ２６-０１", " S26-01 ", "'s26-01"])
+def test_a_number_is_digested_the_same_however_it_is_written(written):
+    assert normalise_identifier(written) == normalise_identifier("S26-01") == "S26-01"
