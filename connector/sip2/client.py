@@ -93,7 +93,7 @@ class Sip2Client:
 
     @property
     def is_open(self) -> bool:
-        """Whether nothing has gone wrong yet and the other side has not closed; looks without waiting."""
+        """Whether neither side has closed; looks without waiting."""
         if self._closed:
             return False
         if isinstance(self._socket, ssl.SSLSocket):
@@ -142,7 +142,7 @@ class Sip2Client:
         return frame.message
 
     def exchange_frame(self, message: Message) -> Frame:
-        """Like ``exchange``, but return the answer with its checksum verdict and whatever was odd about it."""
+        """Like ``exchange``, but return any frame, with its checksum verdict and its oddities."""
         sequence = self._next_sequence()
         data = encode(
             message,
@@ -153,7 +153,7 @@ class Sip2Client:
         return self._exchange(data, sequence)
 
     def exchange_raw(self, raw: bytes) -> bytes:
-        """Send the bytes, closed by the terminator if they lack one, and return the next frame without its own."""
+        """Send the bytes, with a terminator if they lack one; return the next frame without it."""
         if not raw.endswith((b"\r", b"\n")):
             raw += self.profile.terminator.encode("ascii")
         return self._transact(raw, time.monotonic() + self._timeout_s)

@@ -11,6 +11,7 @@ What a frame means is decided in ``session``; what it does, behind ``dispatch``.
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import time
 from collections.abc import Callable
@@ -21,14 +22,9 @@ from connector.domain.ids import TerminalId
 from connector.log import get_logger
 from connector.sip2.codec import Frame, Message
 from connector.sip2.dispatch import Dispatcher
-from connector.sip2.limits import (
-    ConnectionCounts,
-    LoginThrottle,
-    Network,
-    is_allowed,
-    normalise_address,
-)
-from connector.sip2.session import Close, Handle, Output, Send, Session
+from connector.sip2.limits import ConnectionCounts, Network, is_allowed, normalise_address
+from connector.sip2.login import LoginDesk, TerminalSeats
+from connector.sip2.session import Close, Output, Send, Session
 from connector.sip2.terminal import Terminal, WireProfile
 
 __all__ = ["MAX_WAITING_BYTES", "Connection", "ListenerState"]
@@ -72,7 +68,8 @@ class ListenerState:
 
     dispatcher: Dispatcher
     counts: ConnectionCounts
-    throttle: LoginThrottle
+    desk: LoginDesk
+    seats: TerminalSeats
     loop: asyncio.AbstractEventLoop
     default_profile: WireProfile
     anonymous: Callable[[str], Terminal | None]
@@ -81,10 +78,9 @@ class ListenerState:
     idle_timeout_s: float
     login_timeout_s: float
     write_timeout_s: float
-    max_per_terminal: int
     open: set[Connection] = field(default_factory=set)
-    by_terminal: dict[TerminalId, list[Connection]] = field(default_factory=dict)
     on_change: Callable[[], None] = lambda: None
+    stopping: bool = False
 
 
 class Connection(asyncio.Protocol):
@@ -95,7 +91,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._session: Session | None = None
         self._terminal: Terminal | None = None
-        self._seated = False
+        self._seat_of: TerminalId | None = None
         self._peer = ""
         self._language = UNKNOWN_LANGUAGE
         self._busy: Frame | None = None
@@ -106,6 +102,7 @@ class Connection(asyncio.Protocol):
         self._at_eof = False
         self._stopping = False
         self._closing = False
+        self._is_counted = False
         self._heard_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
@@ -122,21 +119,33 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Admit the kiosk or close at once."""
         self._transport = cast("asyncio.Transport", transport)
+        self._state.open.add(self)
         peername = transport.get_extra_info("peername")
         self._peer = normalise_address(peername[0]) if isinstance(peername, tuple) else ""
-        state = self._state
-        refusal = (
-            state.counts.admit(self._peer)
-            if is_allowed(self._peer, state.allow_from)
-            else "address_not_allowed"
-        )
+        refusal = self._admit()
         if refusal is not None:
+            self.abort()
             _log.warning("sip2.connection_refused", reason=refusal)
-            self._closing = True
-            self._transport.abort()
             return
-        state.open.add(self)
-        _set_socket_options(transport.get_extra_info("socket"))
+        try:
+            self._begin(transport.get_extra_info("socket"))
+        except Exception as err:  # noqa: BLE001
+            self._give_up(err)
+
+    def _admit(self) -> str | None:
+        """Count the connection, or return why not."""
+        state = self._state
+        if state.stopping:
+            return "server_stopping"
+        if not is_allowed(self._peer, state.allow_from):
+            return "address_not_allowed"
+        refusal = state.counts.admit(self._peer)
+        self._is_counted = refusal is None
+        return refusal
+
+    def _begin(self, sock: socket.socket | None) -> None:
+        state = self._state
+        _set_socket_options(sock)
         terminal = state.anonymous(self._peer)
         if terminal is not None and not is_allowed(self._peer, terminal.allow_from):
             terminal = None
@@ -168,8 +177,7 @@ class Connection(asyncio.Protocol):
         """Keep a half-closed connection until its answers are out."""
         self._at_eof = True
         has_tls = (
-            self._transport is not None
-            and self._transport.get_extra_info("sslcontext") is not None
+            self._transport is not None and self._transport.get_extra_info("sslcontext") is not None
         )  # asyncio cannot keep half of a TLS connection
         return self._busy is not None and not has_tls
 
@@ -184,22 +192,23 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Go on."""
         self._writing_paused = False
-        if self._write_timer is not None:
+        if self._write_timer is not None and not self._closing:
             self._write_timer.cancel()
+            self._write_timer = None
         self._update_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Give everything back; a running exchange goes on, its answer is kept for the kiosk's return."""
+        """Give everything back; a running exchange goes on, its answer is kept for a repeat."""
         self._closing = True
         state = self._state
         for timer in (self._timer, self._write_timer, self._login_timer, self._delay_timer):
             if timer is not None:
                 timer.cancel()
-        if self in state.open:
-            state.open.discard(self)
+        if self._is_counted:
             state.counts.release(self._peer)
-            self.leave_seat()
-            state.on_change()
+            self._leave_seat()
+        state.open.discard(self)
+        state.on_change()
         if exc is not None:
             _log.debug("sip2.connection_lost", error=type(exc).__name__)
 
@@ -215,12 +224,13 @@ class Connection(asyncio.Protocol):
             reason=reason,
             terminal=None if self._terminal is None else self._terminal.terminal_id,
         )
-        if self._transport is not None:
-            self._transport.close()
-            if self._write_timer is None and self._transport.get_write_buffer_size():
-                self._write_timer = self._state.loop.call_later(
-                    self._state.write_timeout_s, self._on_write_stalled
-                )
+        if self._transport is None:
+            return
+        if self._write_timer is None:
+            self._write_timer = self._state.loop.call_later(
+                self._state.write_timeout_s, self._on_write_stalled
+            )
+        self._transport.close()
 
     def drain(self) -> None:
         """Close as soon as nothing is outstanding; read nothing more."""
@@ -239,7 +249,7 @@ class Connection(asyncio.Protocol):
     # ── exchanges ────────────────────────────────────────────────────────────────────────────────
 
     def _perform(self, outputs: list[Output]) -> None:
-        """Do what the session says; answers that are ready at once loop here instead of recursing."""
+        """Do what the session says; answers that are ready at once loop here, no recursion."""
         chunks: list[bytes] = []
         close_reason: str | None = None
         for output in outputs:  # grows while we walk
@@ -247,24 +257,25 @@ class Connection(asyncio.Protocol):
                 chunks.append(output.data)
                 if output.final:
                     close_reason = "session_ended"
-            elif isinstance(output, Handle):
-                if self._stopping:
-                    close_reason = "server_stopping"
-                else:
-                    outputs.extend(self._take_up(output.frame))
-            else:
+            elif isinstance(output, Close):
                 close_reason = output.reason
+            elif (close_reason := self._reason_to_end()) is None:
+                outputs.extend(self._take_up(output.frame))
             if close_reason is not None:
                 break
         if chunks and self._transport is not None and not self._transport.is_closing():
             self._transport.write(chunks[0] if len(chunks) == 1 else b"".join(chunks))
         if close_reason is None and self._busy is None:
-            if self._stopping:
-                close_reason = "server_stopping"
-            elif self._at_eof:
-                close_reason = "kiosk_ended"
+            close_reason = self._reason_to_end() or ("kiosk_ended" if self._at_eof else None)
         if close_reason is not None:
             self.close(close_reason)
+
+    def _reason_to_end(self) -> str | None:
+        if self._stopping:
+            return "server_stopping"
+        if self._failed_logins >= MAX_FAILED_LOGINS:
+            return "too_many_failed_logins"
+        return None
 
     def _take_up(self, frame: Frame) -> list[Output]:
         """Start the exchange; return what follows when it is answered at once."""
@@ -273,7 +284,8 @@ class Connection(asyncio.Protocol):
         if request is None:
             return self._conclude(None)
         if request.code == "93":
-            return self._log_in(request)
+            self._log_in(request)
+            return []
         language = request.fixed.get("language", "")
         if language.strip():
             self._language = language
@@ -298,7 +310,7 @@ class Connection(asyncio.Protocol):
         try:
             return self._session.answer(frame, reply)
         except Exception as err:  # an answer that cannot be encoded becomes a refusal
-            _log.error("sip2.answer_failed", request=frame.code, error=type(err).__name__)  # noqa: TRY400
+            _log.error("sip2.answer_failed", request=frame.code, error=type(err).__name__)
             if frame.message is None or self._terminal is None:
                 raise
             refusal = self._state.dispatcher.refuse(frame.message, self._terminal)
@@ -316,85 +328,32 @@ class Connection(asyncio.Protocol):
 
     # ── login ────────────────────────────────────────────────────────────────────────────────────
 
-    def _log_in(self, request: Message) -> list[Output]:
-        """Check the login, now or after the delay that earlier failures cost."""
-        login = request.get("CN")
+    def _log_in(self, request: Message) -> None:
+        done = functools.partial(self._on_login, request, time.monotonic())
+        self._delay_timer = self._state.desk.check(request, self._peer, done)
+
+    def _on_login(
+        self, request: Message, started: float, terminal: Terminal | None, outcome: str
+    ) -> None:
+        if self._closing:
+            return
         state = self._state
-        wait_s = state.throttle.reserve(self._peer, login, state.loop.time())
-        if wait_s is None:
-            return self._finish_login(request, None, "throttled", time.monotonic())
-        if wait_s <= 0:
-            return self._check_login(request)
-        self._delay_timer = state.loop.call_later(wait_s, self._check_delayed_login, request)
-        return []
-
-    def _check_delayed_login(self, request: Message) -> None:
-        if not self._closing:
-            try:
-                self._perform(self._check_login(request))
-            except Exception as err:  # noqa: BLE001
-                self._give_up(err)
-
-    def _check_login(self, request: Message) -> list[Output]:
-        started = time.monotonic()
-        at_once: list[list[Output]] = []
-        inside = True
-
-        def done(terminal: Terminal | None, outcome: str) -> None:
-            if self._closing:
-                self._busy = None
-                return
-            outputs = self._finish_login(request, terminal, outcome, started)
-            if inside:
-                at_once.append(outputs)
-                return
-            try:
-                self._perform(outputs)
-            except Exception as err:  # noqa: BLE001
-                self._give_up(err)
-
-        self._state.dispatcher.log_in(request, self._peer, done)
-        inside = False
-        return at_once[0] if at_once else []
-
-    def _finish_login(
-        self, request: Message, terminal: Terminal | None, outcome: str, started: float
-    ) -> list[Output]:
-        state = self._state
-        login = request.get("CN")
-        if terminal is not None and not is_allowed(self._peer, terminal.allow_from):
-            terminal, outcome = None, "address_not_allowed"
-        if terminal is not None and not self._take_seat(terminal):
+        if terminal is not None and not self._take_seat(terminal.terminal_id):
             terminal, outcome = None, "terminal_limit"
         delay_s = 0.0
-        if terminal is not None:
-            outcome = "accepted"
-            state.throttle.succeed(self._peer, login)
-            self._enter(terminal)
-        else:
+        if terminal is None:
             self._failed_logins += 1
-            if outcome in {"refused", "address_not_allowed"}:
-                delay_s = state.throttle.fail(self._peer, login, state.loop.time())
+            delay_s = state.desk.refuse(request, self._peer, outcome)
+        else:
+            outcome = "accepted"
+            state.desk.accept(request, self._peer)
+            self._enter(terminal)
         state.dispatcher.log_exchange(request, terminal, outcome, started)
         reply = Message("94", {"ok": "0" if terminal is None else "1"}, [])
         if delay_s:
-            self._delay_timer = state.loop.call_later(delay_s, self._deliver_login, reply)
-            return []
-        return self._conclude_login(reply)
-
-    def _deliver_login(self, reply: Message) -> None:
-        if self._closing:
-            return
-        try:
-            self._perform(self._conclude_login(reply))
-        except Exception as err:  # noqa: BLE001
-            self._give_up(err)
-
-    def _conclude_login(self, reply: Message) -> list[Output]:
-        outputs = self._conclude(reply)
-        if self._failed_logins >= MAX_FAILED_LOGINS:
-            outputs = [*outputs, Close("too_many_failed_logins")]
-        return outputs
+            self._delay_timer = state.loop.call_later(delay_s, self._deliver, reply)
+        else:
+            self._deliver(reply)
 
     def _enter(self, terminal: Terminal) -> None:
         self._terminal = terminal
@@ -405,36 +364,19 @@ class Connection(asyncio.Protocol):
         if self._session is not None:
             self._session.log_in(terminal.wire)
 
-    def _take_seat(self, terminal: Terminal) -> bool:
-        """Count this connection for the terminal; an idle older one gives way, for it may be dead."""
-        if (
-            self._seated
-            and self._terminal is not None
-            and self._terminal.terminal_id == terminal.terminal_id
-        ):
+    def _take_seat(self, terminal_id: TerminalId) -> bool:
+        if terminal_id == self._seat_of:
             return True
-        seats = self._state.by_terminal.setdefault(terminal.terminal_id, [])
-        if len(seats) >= self._state.max_per_terminal:
-            idle = next((seat for seat in seats if not seat.is_busy), None)
-            if idle is None:
-                return False
-            idle.close("replaced_by_newer")
-            idle.leave_seat()
-            seats = self._state.by_terminal.setdefault(terminal.terminal_id, [])
-        self.leave_seat()
-        seats.append(self)
-        self._seated = True
+        if not self._state.seats.take(terminal_id, self):
+            return False
+        self._leave_seat()
+        self._seat_of = terminal_id
         return True
 
-    def leave_seat(self) -> None:
-        """Count this connection no more for its terminal."""
-        if not self._seated or self._terminal is None:
-            return
-        self._seated = False
-        seats = self._state.by_terminal[self._terminal.terminal_id]
-        seats.remove(self)
-        if not seats:
-            del self._state.by_terminal[self._terminal.terminal_id]
+    def _leave_seat(self) -> None:
+        if self._seat_of is not None:
+            self._state.seats.leave(self._seat_of, self)
+            self._seat_of = None
 
     # ── time and pressure ────────────────────────────────────────────────────────────────────────
 

@@ -1,4 +1,4 @@
-"""One request on its way to the handler and its answer on the way back: deadline, late answers, repeats, one log line.
+"""One request on its way: deadline, late answers, repeats, exactly one answer, one log line.
 
 Sockets are the business of ``connection``, what the answer says that of the handler. Rules:
 
@@ -62,15 +62,15 @@ class MessageHandler(Protocol):
     """What the server needs from the gateway."""
 
     def log_in(self, login: str, password: str, location: str, peer: str) -> Terminal | None:
-        """Return the terminal of this login, or None; the server checks ``allow_from`` and delays the next guess."""
+        """Return the terminal of this login, or None; the server checks ``allow_from``."""
         ...
 
     def handle(self, request: Message, exchange: Exchange) -> Message | None:
-        """Return the answer, or None to stay silent; runs in the executor of the terminal's library."""
+        """Return the answer, or None to stay silent; runs in the library's executor."""
         ...
 
     def refuse_late(self, request: Message, exchange: Exchange) -> Message | None:
-        """Return a refusal at once, without I/O: the deadline has passed, or there was no free place."""
+        """Return a refusal at once, without I/O: it is late, or there was no free place."""
         ...
 
 
@@ -152,16 +152,20 @@ class Dispatcher:
     def log_in(
         self, request: Message, peer: str, done: Callable[[Terminal | None, str], None]
     ) -> None:
-        """Ask the handler who this is; ``done`` gets the terminal, or None with the outcome for the log."""
+        """Ask the handler who this is.
+
+        Args:
+            done: gets the terminal, or None, and the outcome for the log; in a later turn.
+        """
         arguments = (request.get("CN"), request.get("CO"), request.get("CP"), peer)
         if self._login_executor is None:
             try:
                 terminal = self._handler.log_in(*arguments)
             except Exception as err:  # noqa: BLE001  # a kiosk gets its 94 whatever fails
                 self._log_failure(request, None, err)
-                done(None, "error")
-                return
-            done(terminal, "refused")
+                self._loop.call_soon(done, None, "error")
+            else:
+                self._loop.call_soon(done, terminal, "refused")
             return
         timer: asyncio.TimerHandle | None = None
         answered = False
@@ -185,7 +189,7 @@ class Dispatcher:
         try:
             future = self._login_executor.submit(self._handler.log_in, *arguments)
         except Exception:  # noqa: BLE001  # a full or closed pool
-            settle(None, "busy")
+            self._loop.call_soon(done, None, "busy")
             return
         timer = self._loop.call_later(self._answer_within_s, settle, None, "late")
         future.add_done_callback(functools.partial(self._from_thread, finish))
@@ -230,9 +234,7 @@ class Dispatcher:
         else:
             self._settle(work, reply, None)
 
-    def _run_in_pool(
-        self, work: Work, executor_for: Callable[[InstitutionId], Executor]
-    ) -> None:
+    def _run_in_pool(self, work: Work, executor_for: Callable[[InstitutionId], Executor]) -> None:
         try:
             future = executor_for(work.exchange.terminal.institution).submit(
                 self._handler.handle, work.request, work.exchange
@@ -247,9 +249,7 @@ class Dispatcher:
             functools.partial(self._from_thread, functools.partial(self._on_answer, work))
         )
 
-    def _from_thread(
-        self, finish: Callable[[Future[_T]], None], future: Future[_T]
-    ) -> None:
+    def _from_thread(self, finish: Callable[[Future[_T]], None], future: Future[_T]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody waits any more
             self._loop.call_soon_threadsafe(finish, future)
 
@@ -324,7 +324,10 @@ class Dispatcher:
 
 
 def _is_answer_to(request: Message, reply: Message) -> bool:
-    """Return whether the reply may be sent: its own pair, or 98, which may answer anything (SIP2 2.00, "ACS Status")."""
+    """Return whether the reply may be sent.
+
+    Source: SIP2 2.00, "ACS Status": a 98 may answer any message.
+    """
     return reply.code in {answer_code(request.code), "98"}
 
 

@@ -20,7 +20,7 @@ Network = IPv4Network | IPv6Network
 
 
 def normalise_address(address: str) -> str:
-    """Return the address without zone, and an IPv4 address that came through an IPv6 socket as IPv4."""
+    """Return the address without its zone; IPv4 through an IPv6 socket becomes IPv4."""
     try:
         parsed = ip_address(address.partition("%")[0])
     except ValueError:
@@ -31,7 +31,7 @@ def normalise_address(address: str) -> str:
 
 
 def is_allowed(address: str, networks: tuple[Network, ...]) -> bool:
-    """Return whether the address lies in one of the networks; an empty list allows every address."""
+    """Return whether the address lies in one of the networks; no networks allow every one."""
     if not networks:
         return True
     try:
@@ -53,7 +53,7 @@ class ConnectionCounts:
         self.total = 0
 
     def admit(self, address: str) -> str | None:
-        """Count one more connection, or return why it is one too many: ``total_limit``, ``address_limit``."""
+        """Count one more connection, or return ``total_limit`` or ``address_limit``."""
         if self.total >= self._max_total:
             return "total_limit"
         count = self._by_address.get(address, 0)

@@ -35,9 +35,7 @@ class BoundedPool(ThreadPoolExecutor):
         super().__init__(max_workers=workers, thread_name_prefix=name)
         self._places = threading.BoundedSemaphore(workers + queued)
 
-    def submit(
-        self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
-    ) -> Future[_T]:
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Start the call when there is a place.
 
         Raises:

@@ -28,7 +28,7 @@ _T = TypeVar("_T")
 
 
 def replay_key(terminal_id: TerminalId, frame: Frame) -> ReplayKey | None:
-    """Return what identifies a repeat of this request, or None when it cannot be told from a new one."""
+    """Return what a repeat is known by, or None when it cannot be told from a new request."""
     if (
         frame.code in STATE_CHANGING
         and frame.sequence is not None

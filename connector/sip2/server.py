@@ -19,6 +19,7 @@ from connector.ports.clock import Clock, utc_now
 from connector.sip2.connection import Connection, ListenerState
 from connector.sip2.dispatch import Dispatcher, Exchange, MessageHandler, Observer, Work
 from connector.sip2.limits import ConnectionCounts, LoginThrottle, Network
+from connector.sip2.login import LoginDesk, TerminalSeats
 from connector.sip2.pool import BoundedPool
 from connector.sip2.replay import ReplayCache
 from connector.sip2.terminal import Terminal, WireProfile
@@ -29,7 +30,9 @@ _log = get_logger(__name__)
 
 _BACKLOG = 512
 _TLS_HANDSHAKE_S = 10.0
+_TLS_SHUTDOWN_S = 3.0
 _FLUSH_S = 1.0
+_ACCEPT_TURNS = 5  # of the loop, until a connection accepted just before has met its refusal
 _LOGIN_WORKERS = 4
 _LOGIN_QUEUE = 256
 
@@ -128,7 +131,7 @@ class Sip2Server:
     @property
     def connections(self) -> int:
         """Kiosks that are connected now."""
-        return 0 if self._state is None else len(self._state.open)
+        return 0 if self._state is None else self._state.counts.total
 
     async def start(self, host: str, port: int) -> None:
         """Listen.
@@ -155,7 +158,8 @@ class Sip2Server:
             counts=ConnectionCounts(
                 max_total=self._max_connections, max_per_address=self._max_per_address
             ),
-            throttle=LoginThrottle(delay_s=self._login_delay_s),
+            desk=LoginDesk(dispatcher, LoginThrottle(delay_s=self._login_delay_s), loop),
+            seats=TerminalSeats(self._max_per_terminal),
             loop=loop,
             default_profile=self._default_profile,
             anonymous=self._anonymous,
@@ -164,7 +168,6 @@ class Sip2Server:
             idle_timeout_s=self._idle_timeout_s,
             login_timeout_s=self._login_timeout_s,
             write_timeout_s=self._write_timeout_s,
-            max_per_terminal=self._max_per_terminal,
             on_change=self._changed.set,
         )
         try:
@@ -176,6 +179,7 @@ class Sip2Server:
                 reuse_address=True,
                 ssl=self._tls,
                 ssl_handshake_timeout=None if self._tls is None else _TLS_HANDSHAKE_S,
+                ssl_shutdown_timeout=None if self._tls is None else _TLS_SHUTDOWN_S,
             )
         except OSError:
             self._close_login_pool()
@@ -188,13 +192,13 @@ class Sip2Server:
 
         Args:
             drain_s: after this the remaining requests are refused as if their deadline had passed;
-                those whose
-                outcome is already claimed get the grace on top.
+                those whose outcome is already claimed get the grace on top.
         """
         if self._server is None or self._state is None:
             return
-        self._server.close()
         state = self._state
+        state.stopping = True
+        self._server.close()
         for connection in list(state.open):
             connection.drain()
         if not await self._wait_until_empty(state, drain_s):
@@ -203,6 +207,8 @@ class Sip2Server:
             await self._wait_until_empty(state, grace_s + _FLUSH_S)
         for connection in list(state.open):
             connection.abort()
+        for _ in range(_ACCEPT_TURNS):
+            await asyncio.sleep(0)
         await self._wait_until_empty(state, _FLUSH_S)
         await self._server.wait_closed()
         self._close_login_pool()

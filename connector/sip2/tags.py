@@ -17,32 +17,35 @@ __all__ = ["MASK", "OPEN_TAGS", "TAG_NAMES", "describe_fields"]
 MASK: Final = "***"
 
 TAG_NAMES: Final = {
-    "AA": "patron identifier", "AB": "item identifier", "AC": "terminal password", "AD": "patron password",
-    "AE": "personal name", "AF": "screen message", "AG": "print line", "AH": "due date", "AJ": "title identifier",
-    "AL": "blocked card message", "AM": "library name", "AN": "terminal location", "AO": "institution id",
-    "AP": "current location", "AQ": "permanent location", "AS": "hold items", "AT": "overdue items",
-    "AU": "charged items", "AV": "fine items", "AY": "sequence number", "AZ": "checksum", "BD": "home address",
-    "BE": "e-mail address", "BF": "home phone number", "BG": "owner", "BH": "currency type", "BI": "cancel",
-    "BK": "transaction id", "BL": "valid patron", "BM": "renewed items", "BN": "unrenewed items",
-    "BO": "fee acknowledged", "BP": "start item", "BQ": "end item", "BR": "queue position", "BS": "pickup location",
-    "BT": "fee type", "BU": "recall items", "BV": "fee amount", "BW": "expiration date", "BX": "supported messages",
-    "BY": "hold type", "BZ": "hold items limit", "CA": "overdue items limit", "CB": "charged items limit",
-    "CC": "fee limit", "CD": "unavailable hold items", "CF": "hold queue length", "CG": "fee identifier",
-    "CH": "item properties", "CI": "security inhibit", "CJ": "recall date", "CK": "media type", "CL": "sort bin",
-    "CM": "hold pickup date", "CN": "login user id", "CO": "login password", "CP": "location code",
-    "CQ": "valid patron password", "CR": "collection code", "CS": "call number", "CT": "destination location",
-    "CV": "alert type", "CY": "hold patron id", "DA": "hold patron name", "KD": "new password", "OK": "operation ok",
-    "OX": "card numbers", "PA": "patron expiry date", "PB": "patron birth date", "PC": "patron class",
-    "XD": "start or end date", "XH": "birth date", "XK": "operation", "XM": "sex", "XN": "ethnicity",
-    "XO": "identity number", "XT": "patron type",
+    "AA": "patron identifier", "AB": "item identifier", "AC": "terminal password",
+    "AD": "patron password", "AE": "personal name", "AF": "screen message", "AG": "print line",
+    "AH": "due date", "AJ": "title identifier", "AL": "blocked card message", "AM": "library name",
+    "AN": "terminal location", "AO": "institution id", "AP": "current location",
+    "AQ": "permanent location", "AS": "hold items", "AT": "overdue items", "AU": "charged items",
+    "AV": "fine items", "AY": "sequence number", "AZ": "checksum", "BD": "home address",
+    "BE": "e-mail address", "BF": "home phone number", "BG": "owner", "BH": "currency type",
+    "BI": "cancel", "BK": "transaction id", "BL": "valid patron", "BM": "renewed items",
+    "BN": "unrenewed items", "BO": "fee acknowledged", "BP": "start item", "BQ": "end item",
+    "BR": "queue position", "BS": "pickup location", "BT": "fee type", "BU": "recall items",
+    "BV": "fee amount", "BW": "expiration date", "BX": "supported messages", "BY": "hold type",
+    "BZ": "hold items limit", "CA": "overdue items limit", "CB": "charged items limit",
+    "CC": "fee limit", "CD": "unavailable hold items", "CF": "hold queue length",
+    "CG": "fee identifier", "CH": "item properties", "CI": "security inhibit", "CJ": "recall date",
+    "CK": "media type", "CL": "sort bin", "CM": "hold pickup date", "CN": "login user id",
+    "CO": "login password", "CP": "location code", "CQ": "valid patron password",
+    "CR": "collection code", "CS": "call number", "CT": "destination location", "CV": "alert type",
+    "CY": "hold patron id", "DA": "hold patron name", "KD": "new password", "OK": "operation ok",
+    "OX": "card numbers", "PA": "patron expiry date", "PB": "patron birth date",
+    "PC": "patron class", "XD": "start or end date", "XH": "birth date", "XK": "operation",
+    "XM": "sex", "XN": "ethnicity", "XO": "identity number", "XT": "patron type",
 }  # fmt: skip
 """Names as the standard, the 3M extensions and the kiosk drivers use them."""
 
 OPEN_TAGS: Final = frozenset(
     {
-        "AB", "AH", "AJ", "AM", "AN", "AO", "AP", "AQ", "BG", "BH", "BI", "BK", "BL", "BM", "BN", "BO", "BP", "BQ", "BR",
-        "BS", "BT", "BV", "BW", "BX", "BY", "BZ", "CA", "CB", "CC", "CF", "CG", "CH", "CI", "CJ", "CK", "CL", "CM", "CP",
-        "CQ", "CR", "CS", "CT", "CV", "OK", "XK",
+        "AB", "AH", "AJ", "AM", "AN", "AO", "AP", "AQ", "BG", "BH", "BI", "BK", "BL", "BM", "BN",
+        "BO", "BP", "BQ", "BR", "BS", "BT", "BV", "BW", "BX", "BY", "BZ", "CA", "CB", "CC", "CF",
+        "CG", "CH", "CI", "CJ", "CK", "CL", "CM", "CP", "CQ", "CR", "CS", "CT", "CV", "OK", "XK",
     }
 )  # fmt: skip
 """Tags whose values say nothing about a person."""

@@ -111,8 +111,8 @@ class TraceRelay:
         up_reader, up_writer = upstream
         try:
             await asyncio.gather(
-                self._pump(number, ">", reader, up_writer), self._pump(number, "<", up_reader,
-                writer)
+                self._pump(number, ">", reader, up_writer),
+                self._pump(number, "<", up_reader, writer),
             )
         finally:
             await _close(up_writer)

@@ -37,7 +37,9 @@ class CountingHandler:
     """Lends anything once; remembers what it was asked."""
 
     def __init__(self, *terminals):
-        self.terminals = {terminal.terminal_id: terminal for terminal in terminals or [make_terminal()]}
+        self.terminals = {
+            terminal.terminal_id: terminal for terminal in terminals or [make_terminal()]
+        }
         self.handled = []
         self.exchanges = []
         self.late = []
@@ -83,10 +85,22 @@ def answer(request):
     code = request.code
     echo = [("AO", request.get("AO")), ("AA", request.get("AA")), ("AB", request.get("AB"))]
     if code == "11":
-        fixed = {"ok": "1", "renewal_ok": "N", "magnetic": "N", "desensitize": "Y", "transaction_date": NOON}
+        fixed = {
+            "ok": "1",
+            "renewal_ok": "N",
+            "magnetic": "N",
+            "desensitize": "Y",
+            "transaction_date": NOON,
+        }
         return Message("12", fixed, [*echo, ("AJ", "红楼梦"), ("AH", "2026-12-21")])
     if code == "09":
-        fixed = {"ok": "1", "resensitize": "Y", "magnetic": "N", "alert": "N", "transaction_date": NOON}
+        fixed = {
+            "ok": "1",
+            "resensitize": "Y",
+            "magnetic": "N",
+            "alert": "N",
+            "transaction_date": NOON,
+        }
         return Message("10", fixed, [echo[0], echo[2], ("AQ", "stacks")])
     if code == "23":
         fixed = {"patron_status": " " * 14, "language": "019", "transaction_date": NOON}
@@ -121,14 +135,32 @@ class Running:
     def call(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
 
+    @property
+    def dispatcher(self):
+        return self.server._state.dispatcher
+
+    def run(self, function):
+        """Call a plain function in the server's loop."""
+
+        async def call():
+            function()
+
+        self.call(call())
+
     def call_later(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    async def _stop(self, drain_s):
+        await self.server.stop(drain_s)
+        for _ in range(1000):  # TLS handshakes that have just failed
+            if self.server._server._active_count:
+                await asyncio.sleep(0.005)
 
     def stop(self, drain_s=1.0):
         if self._stopped:
             return
         self._stopped = True
-        self.call(self.server.stop(drain_s))
+        self.call(self._stop(drain_s))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()

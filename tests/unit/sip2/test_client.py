@@ -116,10 +116,21 @@ def test_tls(serve, tls_pair):
         assert client.exchange(STATUS).code == "98"
 
 
-def test_tls_with_a_wrong_name(serve, tls_pair):
-    running = serve(tls=tls_pair[0])
-    with pytest.raises(OSError, match="certificate"):
-        open_client(running.port, tls=tls_pair[1], server_hostname="library.example")
+def test_tls_with_a_wrong_name(tls_pair):
+    def accept(listener):
+        with contextlib.suppress(OSError):
+            plain, _ = listener.accept()
+            with tls_pair[0].wrap_socket(plain, server_side=True) as secure:
+                secure.recv(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=accept, args=(listener,))
+        thread.start()
+        with pytest.raises(OSError, match="certificate"):
+            open_client(
+                listener.getsockname()[1], tls=tls_pair[1], server_hostname="library.example"
+            )
+        thread.join(10)
 
 
 def test_96_makes_it_send_the_same_again(script):
@@ -131,7 +142,10 @@ def test_96_makes_it_send_the_same_again(script):
 
 def test_96_for_ever(script):
     server = script(*[b"96AZFEF6\r"] * 4)
-    with open_client(server.port) as client, pytest.raises(RemoteProtocolError, match="not_understood"):
+    with (
+        open_client(server.port) as client,
+        pytest.raises(RemoteProtocolError, match="not_understood"),
+    ):
         client.exchange(STATUS)
     assert len(server.seen) == 4
 
@@ -151,7 +165,10 @@ def test_bad_checksum_brings_97_not_the_request(script):
 
 def test_bad_checksums_for_ever(script):
     server = script(*[b"98YYYYNN60000320261121    1200002.00AOX|BXY|AY0AZ0000\r"] * 4)
-    with open_client(server.port) as client, pytest.raises(RemoteProtocolError, match="bad_checksum"):
+    with (
+        open_client(server.port) as client,
+        pytest.raises(RemoteProtocolError, match="bad_checksum"),
+    ):
         client.exchange(STATUS)
 
 
@@ -163,7 +180,9 @@ def test_bad_checksum_may_be_ignored(script):
 
 
 def test_answer_to_an_earlier_message_is_passed_over(script):
-    old = encode(Message("98", {}, [("AO", "OLD")]), WireProfile(), sequence="7", error_detection=True)
+    old = encode(
+        Message("98", {}, [("AO", "OLD")]), WireProfile(), sequence="7", error_detection=True
+    )
     server = script(lambda raw: old + status_reply(raw))
     with open_client(server.port) as client:
         assert client.exchange(STATUS).get("AO") == "MAIN"
