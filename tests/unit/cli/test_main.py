@@ -179,3 +179,7 @@ def test_plugin_that_is_switched_off_is_not_listed(tmp_path):
     config.write_text('[library]\ncode = "A"\nname = "A"\n[plugins]\ndisabled = ["local"]\n')
     result = run("--config", str(config), "plugins", "list", "--json")
     assert json.loads(result.stdout) == []
+
+
+def test_examples_are_laid_out_as_written():
+    assert [path for path, _ in all_commands() if "\\b" in run(*path, "--help").stdout] == []
