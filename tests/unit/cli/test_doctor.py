@@ -109,7 +109,9 @@ def test_ils_that_does_not_answer_fails(installation, onecard):
 def test_library_without_a_terminal_is_a_warning(installation, onecard):
     path = installation / "onecard.toml"
     head, _, rest = path.read_text("utf-8").partition("[[sip2.terminals]]")
-    path.write_text(head + "[policy.student]\n" + rest.partition("\n[policy.student]\n")[2], "utf-8")
+    path.write_text(
+        head + "[policy.student]\n" + rest.partition("\n[policy.student]\n")[2], "utf-8"
+    )
     assert checks_of(onecard("doctor", "--json"))["terminals LIB"]["status"] == "warn"
 
 
