@@ -109,6 +109,16 @@ class LocalBase:
         return ItemRow._make(row)
 
     @staticmethod
+    def expire_holds(connection: Connection, barcode: Barcode, at: datetime) -> None:
+        """End the holds on an item's title that nobody picked up, or that came too late."""
+        connection.exec_driver_sql(
+            "UPDATE hold SET ended_at = ?1, ended_as = 'expired' WHERE ended_at IS NULL"
+            " AND coalesce(shelf_until, expires) < ?1"
+            " AND bib_id = (SELECT bib_id FROM item WHERE barcode = ?2)",
+            (text_of(at), barcode),
+        )
+
+    @staticmethod
     def hash_pin(pin: str) -> str:
         """Return the argon2id hash of a PIN."""
         return _HASHER.hash(pin)

@@ -93,6 +93,7 @@ class LocalCirculation(LocalReturns):
             borrower = self.find_patron_row(connection, patron)
             if borrower is None:
                 return self.refuse("unknown_patron")
+            self.expire_holds(connection, barcode, context.at)
             item = self.find_item_row(connection, barcode)
             if item is None:
                 return self.refuse("unknown_item")
@@ -220,6 +221,7 @@ class LocalCirculation(LocalReturns):
             borrower = self.find_patron_row(connection, patron)
             if borrower is None:
                 return self.refuse("unknown_patron")
+            self.expire_holds(connection, barcode, context.at)
             item = self.find_item_row(connection, barcode)
             if item is None:
                 return self.refuse("unknown_item")

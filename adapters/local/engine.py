@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,7 @@ REVISION = "0001"
 """The migration that this code needs; an older file is upgraded when it is first opened."""
 
 _BUSY_TIMEOUT_MS = 10_000
+_WAL_RETRY_MS = 20
 _POOL_SIZE = 8
 _OVERFLOW = 56
 _migrating = threading.Lock()
@@ -42,6 +44,7 @@ class Database:
         self.path = path
         self.institution_id = institution_id
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
         self._ready = False
         self._closed = False
         self._engine = _make_engine(path)
@@ -71,6 +74,9 @@ class Database:
             IntegrityError: a constraint refused it; the caller knows which one that can be.
         """
         self._open()
+        # Waiting here is cheaper than in SQLite, which sleeps between its attempts.
+        if not self._turn.acquire(timeout=_BUSY_TIMEOUT_MS / 1000):
+            raise AdapterUnavailable(NAME, self.institution_id, "busy")
         try:
             with self._writer.connect() as connection, connection.begin() as transaction:
                 yield connection
@@ -79,6 +85,8 @@ class Database:
             raise
         except (DBAPIError, PoolTimeout, OSError) as err:
             raise self._unavailable(err) from err
+        finally:
+            self._turn.release()
 
     def close(self) -> None:
         """Close every connection; the database cannot be used afterwards."""
@@ -147,6 +155,18 @@ def _current_revision(connection: Connection) -> str | None:
     return None if row is None else str(row[0])
 
 
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to WAL; the busy timeout does not hold for that (seen: four starting processes)."""
+    for _ in range(_BUSY_TIMEOUT_MS // _WAL_RETRY_MS):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").close()
+        except sqlite3.OperationalError:
+            time.sleep(_WAL_RETRY_MS / 1000)
+        else:
+            return
+    connection.execute("PRAGMA journal_mode = WAL").close()
+
+
 def _make_engine(path: Path) -> Engine:
     engine = create_engine(
         f"sqlite:///{path}",
@@ -164,13 +184,10 @@ def _make_engine(path: Path) -> Engine:
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None
-        for pragma in (
-            f"busy_timeout = {_BUSY_TIMEOUT_MS}",
-            "journal_mode = WAL",
-            "synchronous = FULL",
-            "foreign_keys = ON",
-        ):
-            connection.execute(f"PRAGMA {pragma}").close()
+        connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}").close()
+        _use_wal(connection)
+        connection.execute("PRAGMA synchronous = FULL").close()
+        connection.execute("PRAGMA foreign_keys = ON").close()
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:

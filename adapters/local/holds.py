@@ -120,6 +120,7 @@ class LocalHolds(LocalBase):
         self, connection: Connection, request: HoldRequest
     ) -> tuple[int, int | None] | HoldResult:
         if request.barcode is not None:
+            self.expire_holds(connection, request.barcode, self.now())
             item = self.find_item_row(connection, request.barcode)
             return self._no("unknown_item") if item is None else (item.bib_id, item.row_id)
         rows = connection.exec_driver_sql(

@@ -47,6 +47,7 @@ class LocalReturns(LocalBase):
     ) -> CheckinResult:
         """Take the item back; an item that was not on loan is taken back too."""
         with self.database.write() as connection:
+            self.expire_holds(connection, barcode, context.at)
             item = self.find_item_row(connection, barcode)
             if item is None:
                 return CheckinResult(

@@ -281,6 +281,20 @@ def test_an_expired_hold_is_passed_over(world):
     assert world.adapter.checkin("B1", world.at()).hold_patron == "P3"
 
 
+def test_a_hold_that_is_not_picked_up_ends(world):
+    for card in ("P1", "P2"):
+        world.patron(card)
+    world.title("B1")
+    world.adapter.checkout("P1", "B1", world.at())
+    world.adapter.place_hold("P2", HoldRequest("B1"), world.at())
+    world.adapter.checkin("B1", world.at())
+    world.clock.forward(days=7)
+    assert world.adapter.checkout("P1", "B1", world.at()).code == "item_on_hold"
+    world.clock.forward(days=1)
+    assert world.adapter.checkout("P1", "B1", world.at()).ok
+    assert world.adapter.list_holds("P2") == ()
+
+
 def test_a_hold_by_title_needs_one_title(world):
     world.patron()
     world.title("B1", title="边城")
