@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import ssl
 from collections.abc import AsyncIterator, Callable
 
 import click
@@ -15,6 +16,7 @@ from connector.log import configure, get_logger
 from connector.sip2.dispatch import Observer
 from connector.sip2.metrics import Sip2Metrics
 from connector.sip2.server import Sip2Server
+from connector.sip2.tls import build_server_context
 
 __all__ = ["running_server", "serve"]
 
@@ -60,31 +62,45 @@ async def _run(app: Application, parts: frozenset[str], drain_s: float) -> None:
             if "worker" in parts:
                 await stack.enter_async_context(settling(app))
             if "sip2" in parts and app.settings.sip2.enabled:
-                sip2, metrics = app.settings.sip2, app.settings.metrics
-                figures = Sip2Metrics() if metrics.enabled else None
-                if figures is not None:
-                    port = stack.enter_context(figures.served(metrics.host, metrics.port))
-                    click.echo(f"Metrics on http://{metrics.host}:{port}/metrics.", err=True)
-                try:
-                    server = await stack.enter_async_context(
-                        running_server(
-                            app,
-                            sip2.host,
-                            sip2.port,
-                            drain_s=drain_s,
-                            observer=figures.observe if figures is not None else None,
-                        )
-                    )
-                except OSError as err:
-                    raise ConfigurationError(
-                        f"SIP2 cannot listen on {sip2.host}:{sip2.port} ({type(err).__name__}).",
-                        "Change host or port in [sip2], or stop what uses it.",
-                    ) from err
-                click.echo(f"SIP2 on {sip2.host}:{server.port}. Ctrl-C ends.", err=True)
+                await stack.enter_async_context(listening(app, drain_s))
             await stop.wait()
             _log.info("service.stopping")
     finally:
         app.plugins.shutdown(app.info)
+
+
+@contextlib.asynccontextmanager
+async def listening(app: Application, drain_s: float) -> AsyncIterator[None]:
+    """Listen for kiosks on every port of the settings, and for Prometheus where that is on.
+
+    Raises:
+        ConfigurationError: a port is taken, or a file of ``[sip2.tls]`` cannot be used.
+    """
+    sip2, metrics = app.settings.sip2, app.settings.metrics
+    ports: list[tuple[str, int, ssl.SSLContext | None]] = [("SIP2", sip2.port, None)]
+    if sip2.tls is not None:
+        files = sip2.tls.cert_file, sip2.tls.key_file, sip2.tls.client_ca_file
+        ports.append(("SIP2 over TLS", sip2.tls.port, build_server_context(*files)))
+    async with contextlib.AsyncExitStack() as stack:
+        observer = None
+        if metrics.enabled:
+            figures = Sip2Metrics()
+            observer = figures.observe
+            port = stack.enter_context(figures.served(metrics.host, metrics.port))
+            click.echo(f"Metrics on http://{metrics.host}:{port}/metrics.", err=True)
+        for what, port, tls in ports:
+            running = running_server(
+                app, sip2.host, port, drain_s=drain_s, observer=observer, tls=tls
+            )
+            try:
+                server = await stack.enter_async_context(running)
+            except OSError as err:
+                raise ConfigurationError(
+                    f"{what} cannot listen on {sip2.host}:{port} ({type(err).__name__}).",
+                    "Change host or port in [sip2], or stop what uses it.",
+                ) from err
+            click.echo(f"{what} on {sip2.host}:{server.port}. Ctrl-C ends.", err=True)
+        yield
 
 
 @contextlib.asynccontextmanager
@@ -95,6 +111,7 @@ async def running_server(
     *,
     drain_s: float = 10.0,
     observer: Observer | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Sip2Server]:
     """Run a SIP2 listener over the application's gateway; ``port`` 0 takes a free one."""
     sip2 = app.settings.sip2
@@ -109,6 +126,7 @@ async def running_server(
         max_per_address=sip2.max_connections_per_address,
         clock=app.now,
         observer=observer,
+        tls=tls,
     )
     try:
         await server.start(host, port)

@@ -13,6 +13,7 @@ from connector.settings.models import (
     Sip2Settings,
     StoreSettings,
     TerminalSettings,
+    TlsSettings,
 )
 from connector.settings.template import example_toml
 
@@ -29,6 +30,7 @@ __all__ = [
     "Sip2Settings",
     "StoreSettings",
     "TerminalSettings",
+    "TlsSettings",
     "example_toml",
     "load_settings",
     "parse_settings",

@@ -37,6 +37,7 @@ from connector.settings.models import (
     Sip2Settings,
     StoreSettings,
     TerminalSettings,
+    TlsSettings,
 )
 
 __all__ = ["Settings", "load_settings", "parse_settings"]
@@ -182,7 +183,9 @@ def _resolve(
     return placed.model_copy(
         update={
             "store": _resolve_store(settings.store, data_dir, source),
-            "sip2": settings.sip2.model_copy(update={"terminals": terminals}),
+            "sip2": settings.sip2.model_copy(
+                update={"terminals": terminals, "tls": _resolve_tls(settings.sip2.tls, data_dir)}
+            ),
         }
     )
 
@@ -244,6 +247,15 @@ def _resolve_store(store: StoreSettings, data_dir: Path, source: Source) -> Stor
     if slashes and scheme.startswith("sqlite") and rest and rest != ":memory:":
         url = f"{scheme}:///{data_dir / rest}"
     return store.model_copy(update={"url": url, "key_file": data_dir / store.key_file})
+
+
+def _resolve_tls(tls: TlsSettings | None, data_dir: Path) -> TlsSettings | None:
+    if tls is None:
+        return None
+    files = {"cert_file": data_dir / tls.cert_file, "key_file": data_dir / tls.key_file}
+    if tls.client_ca_file is not None:
+        files["client_ca_file"] = data_dir / tls.client_ca_file
+    return tls.model_copy(update=files)
 
 
 def _resolve_terminal(

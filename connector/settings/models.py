@@ -48,6 +48,7 @@ __all__ = [
     "StoreSettings",
     "Table",
     "TerminalSettings",
+    "TlsSettings",
 ]
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -276,6 +277,19 @@ class TerminalSettings(Table):
         )
 
 
+class TlsSettings(Table):
+    """A second listener for kiosks that speak TLS.
+
+    Attributes:
+        client_ca_file: kiosks must show a certificate of this authority.
+    """
+
+    port: Port = 6443
+    cert_file: Path
+    key_file: Path
+    client_ca_file: Path | None = None
+
+
 class Sip2Settings(Table):
     """The SIP2 server and its terminals.
 
@@ -296,6 +310,7 @@ class Sip2Settings(Table):
     max_connections: Annotated[int, Field(gt=0)] = 500
     max_connections_per_address: Annotated[int, Field(gt=0)] = 100
     workers: Annotated[int, Field(gt=0, le=256)] = 8
+    tls: TlsSettings | None = None
     terminals: tuple[TerminalSettings, ...] = ()
     messages: dict[Literal["zh", "en"], dict[str, str]] = {}
 

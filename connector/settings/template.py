@@ -79,6 +79,13 @@ port = 6001
 # workers = 8                       # threads per ILS
 # enabled = true
 
+# A second port for kiosks that speak TLS.
+# [sip2.tls]
+# port = 6443
+# cert_file = "kiosks.pem"
+# key_file = "kiosks.key"
+# client_ca_file = "kiosk-ca.pem"   # kiosks must show a certificate of this authority
+
 [[sip2.terminals]]
 login = "kiosk-1"
 password_file = "kiosk-1.password"  # or the variable ONECARD_TERMINAL_KIOSK_1_PASSWORD
