@@ -8,7 +8,8 @@ Nothing here knows a table. Rules (decision 8) —
   because deleting a key must delete it;
 - PostgreSQL: psycopg 3, READ COMMITTED, rows that must not change are locked by the caller;
 - ``fetch`` is the hot path: one raw statement, no transaction, positional ``?`` on both databases;
-- readers have connections of their own, on which nothing ever begins;
+- readers have connections of their own, on which nothing ever begins; a read whose connection the
+  server has closed is made once more on a new one;
 - a database's own exception never leaves this module: it becomes ``StorageConflict`` (retry once)
   or ``StorageUnavailable``; its text is kept only where it cannot quote a value.
 """
@@ -143,6 +144,8 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """Open a connection for reading; each statement sees what is committed when it begins."""
         with _mapped_errors(), self._reader.connect() as connection:
+            if not self.is_sqlite:
+                _revive(connection)
             yield connection
 
     def fetch(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
@@ -152,21 +155,30 @@ class Database:
             sql: with ``?`` for each parameter, and no other question or per cent mark.
         """
         try:
-            connection = self._reader.raw_connection()
-            try:
-                cursor = connection.cursor()
-                try:
-                    cursor.execute(sql if self.is_sqlite else psycopg_style(sql), parameters)
-                    return list(cursor.fetchall())
-                finally:
-                    cursor.close()
-            except (sqlite3.OperationalError, psycopg.OperationalError):
-                connection.invalidate()
-                raise
-            finally:
-                connection.close()
+            return self._fetch_once(sql, parameters)
+        except psycopg.OperationalError:
+            self._reader.dispose()
         except (DBAPIError, sqlite3.Error, psycopg.Error, PoolTimeoutError) as err:
             _raise_mapped(err)
+        try:
+            return self._fetch_once(sql, parameters)
+        except (DBAPIError, sqlite3.Error, psycopg.Error, PoolTimeoutError) as err:
+            _raise_mapped(err)
+
+    def _fetch_once(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
+        connection = self._reader.raw_connection()
+        try:
+            cursor = connection.cursor()
+            try:
+                cursor.execute(sql if self.is_sqlite else psycopg_style(sql), parameters)
+                return list(cursor.fetchall())
+            finally:
+                cursor.close()
+        except (sqlite3.OperationalError, psycopg.OperationalError):
+            connection.invalidate()
+            raise
+        finally:
+            connection.close()
 
     def close(self) -> None:
         """Close every connection."""
@@ -212,6 +224,16 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _revive(connection: Connection) -> None:
+    """Connect anew if the server has closed the connection since it was last used."""
+    try:
+        connection.exec_driver_sql("SELECT 1")
+    except DBAPIError as err:
+        if not err.connection_invalidated:
+            raise
+        connection.rollback()
 
 
 def _begin_immediate(connection: Connection) -> None:

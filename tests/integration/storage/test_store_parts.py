@@ -240,3 +240,28 @@ def test_sqlite_is_opened_durably(tmp_path):
     finally:
         database.close()
     assert asked == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "secure_delete": 1}
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
+def test_store_goes_on_after_the_server_closed_its_connections(store, store_url):
+    fill_audit(store, 1)
+    closing = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+    other = Database(store_url)
+
+    def close_all():
+        with other.write() as connection:
+            connection.exec_driver_sql(f"{closing} AND datname = current_database()")
+
+    try:
+        with store.database.read() as connection:
+            connection.exec_driver_sql("SELECT 1")
+        close_all()
+        assert store.database.fetch("SELECT COUNT(*) FROM audit", ())[0][0] == 1
+        close_all()
+        assert store.audit.verify() == (True, 1)
+        close_all()
+        fill_audit(store, 1)
+        assert store.audit.verify() == (True, 2)
+    finally:
+        other.close()
