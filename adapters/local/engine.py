@@ -1,6 +1,7 @@
 """The database of the embedded ILS: one SQLite file, its engine, its transactions, its migrations.
 
-Nothing here knows a table. Rules: WAL, ``synchronous=FULL``, foreign keys on; every writer begins
+Nothing here knows a table. Rules: WAL, ``synchronous=FULL``, foreign keys on, what is
+deleted is overwritten; every writer begins
 with ``BEGIN IMMEDIATE`` (with a deferred begin two checkouts could both read "not on loan"); reads
 are single statements in autocommit, each of which sees one snapshot.
 """
@@ -188,6 +189,7 @@ def _make_engine(path: Path) -> Engine:
         _use_wal(connection)
         connection.execute("PRAGMA synchronous = FULL").close()
         connection.execute("PRAGMA foreign_keys = ON").close()
+        connection.execute("PRAGMA secure_delete = ON").close()
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:

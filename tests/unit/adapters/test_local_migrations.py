@@ -62,9 +62,9 @@ def test_the_file_is_durable_and_keeps_its_links(world):
     with world.adapter.database.read() as connection:
         read = [
             connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
-            for name in ("journal_mode", "synchronous", "foreign_keys")
+            for name in ("journal_mode", "synchronous", "foreign_keys", "secure_delete")
         ]
-    assert read == ["wal", 2, 1]
+    assert read == ["wal", 2, 1, 1]
 
 
 def test_a_writer_holds_the_lock_from_its_first_moment(world):
