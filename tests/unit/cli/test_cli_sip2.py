@@ -126,7 +126,14 @@ def test_no_server(server):
 
 @pytest.mark.parametrize(
     "words",
-    [[], ["77"], ["63", "AA"], ["63", "colour=red"], ["--encoding", "klingon", "99"], ["--delimiter", "||", "99"]],
+    [
+        [],
+        ["77"],
+        ["63", "AA"],
+        ["63", "colour=red"],
+        ["--encoding", "klingon", "99"],
+        ["--delimiter", "||", "99"],
+    ],
 )
 def test_wrong_usage_is_exit_code_2(words):
     result = call("send", *words)
@@ -160,7 +167,15 @@ def test_shell_that_ends_with_an_error(server):
 def test_trace_relays_and_writes_no_secrets(server, tmp_path, extra):
     path = tmp_path / "kiosk.trace"
     program = "from connector.cli.sip2 import sip2; sip2()"
-    words = ["trace", "--listen", "127.0.0.1:0", "--to", f"127.0.0.1:{server.port}", "--output", path]
+    words = [
+        "trace",
+        "--listen",
+        "127.0.0.1:0",
+        "--to",
+        f"127.0.0.1:{server.port}",
+        "--output",
+        path,
+    ]
     with subprocess.Popen(
         [sys.executable, "-c", program, *words, *extra], stderr=subprocess.PIPE, text=True
     ) as process:
@@ -178,7 +193,12 @@ def test_trace_relays_and_writes_no_secrets(server, tmp_path, extra):
     assert "Patron Status" in text
     assert os.stat(path).st_mode & 0o777 == 0o600
     if extra:
-        assert [json.loads(line).get("code") for line in text.splitlines()][1:5] == ["93", "94", "23", "24"]
+        assert [json.loads(line).get("code") for line in text.splitlines()][1:5] == [
+            "93",
+            "94",
+            "23",
+            "24",
+        ]
 
 
 @pytest.mark.parametrize("words", [["--to", "nowhere"], [], ["--to", "a:1", "--listen", "x"]])
