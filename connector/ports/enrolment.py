@@ -258,7 +258,8 @@ class EnrolmentStore(Protocol):
 
         The first attempt gives it a card number that no other application ever gets; later ones
         keep it, unless the last one failed with ``CARD_TAKEN``: then it gets the next number. None
-        when the application is in another state.
+        when the application is in another state, or when another attempt began moments ago and has
+        neither ended nor failed: two at once would set two PINs.
 
         Raises:
             ConfigurationError: the range is used up.

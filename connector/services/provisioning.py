@@ -30,6 +30,7 @@ from connector.errors import (
     StorageConflict,
     UnsupportedOperation,
 )
+from connector.log import get_logger
 from connector.ports.clock import Clock
 from connector.ports.enrolment import CARD_TAKEN, Application, EnrolmentStore
 from connector.ports.events import Event, EventSink, NoEvents
@@ -38,6 +39,8 @@ from connector.ports.store import PatronRegister, PersonalData
 from connector.services.enrolment_rules import EnrolmentRules
 
 __all__ = ["Activation", "ActivationOutcome", "ProvisioningService"]
+
+_log = get_logger(__name__)
 
 _GIVE_UP_AFTER = 3
 _NUMBERS_TO_TRY = 3
@@ -115,6 +118,16 @@ class ProvisioningService:
                 on_result(results[-1])
             if on_progress is not None:
                 on_progress(len(results), len(applications))
+        opened = sum(result.outcome is ActivationOutcome.ACTIVATED for result in results)
+        failed = sum(result.outcome is ActivationOutcome.FAILED for result in results)
+        _log.info(
+            "cards.opened",
+            institution=self.rules.institution,
+            adapter=self.adapter.name,
+            rows=len(results),
+            created=opened,
+            failed=failed,
+        )
         return tuple(results)
 
     def block_withdrawn(self, applications: Sequence[Application]) -> int:
@@ -153,7 +166,7 @@ class ProvisioningService:
                 current.application_id, cards=self.rules.cards, actor=actor, now=self.now()
             )
             if begun is None:
-                return Activation(current, ActivationOutcome.NOT_APPROVED), None
+                return Activation(current, ActivationOutcome.NOT_TRIED, error="in_progress"), None
             current = begun
             try:
                 return self._open_card(current, actor), None
@@ -186,7 +199,8 @@ class ProvisioningService:
         self.register.set_account(
             patron_id, self.rules.institution, card, expires=self.rules.expiry(self.now())
         )
-        if not self._move(application, ApplicationState.ACTIVE, actor, ""):
+        moved = self._move(application, ApplicationState.ACTIVE, actor, "")
+        if not moved and not self._has_consent(application):
             self._block(card)
             return Activation(application, ActivationOutcome.NO_CONSENT)
         self._make_active(application, card)

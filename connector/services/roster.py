@@ -31,6 +31,7 @@ from connector.domain.enrolment import (
 from connector.domain.ids import Identifier, PatronId
 from connector.enrolment.workbook import Roster, read_roster
 from connector.errors import ConfigurationError, StorageConflict
+from connector.log import get_logger
 from connector.ports.clock import Clock
 from connector.ports.enrolment import (
     Application,
@@ -44,6 +45,8 @@ from connector.ports.store import AuditLog, PatronRegister, PersonalData
 from connector.services.enrolment_rules import EnrolmentRules
 
 __all__ = ["ImportReport", "RosterImport", "RowCheck"]
+
+_log = get_logger(__name__)
 
 RowCheck = Callable[[School, StudentRecord], Sequence[str]]
 """A plugin's say on a row: problem codes; any code makes the row invalid."""
@@ -144,6 +147,14 @@ class RosterImport:
         if batch is not None:
             batch = self.store.close_batch(
                 batch.batch_id, counts=every, problems=problems, now=self.now()
+            )
+            _log.info(
+                "batch.imported",
+                institution=school.institution,
+                school=school.code,
+                batch=batch.number,
+                rows=batch.rows,
+                **{outcome.value: n for outcome, n in every.items()},
             )
         return ImportReport(batch, roster, every, tuple(problems))
 

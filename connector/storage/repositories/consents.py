@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import and_, delete, exists, insert, or_, select, update
+from sqlalchemy import and_, delete, exists, false, insert, or_, select, update
 
 from connector.domain.enrolment import ApplicationState, ConsentScope
 from connector.domain.ids import Identifier, InstitutionId, PatronId
@@ -226,6 +226,6 @@ class StoredConsents:
             for identifier in identifiers
             for key_id, digest in self._units.keyring.refusal_digests(identifier)
         ]
-        query = select(exists().where(table.c.institution == institution, or_(*digests)))
+        query = select(exists().where(table.c.institution == institution, or_(false(), *digests)))
         with self._units.database.read() as connection:
             return bool(connection.execute(query).scalar_one())

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, case, select, update
+from sqlalchemy import Row, case, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from connector.domain.card import CardRange
@@ -37,6 +37,8 @@ from connector.storage.unit_of_work import UnitOfWork
 __all__ = ["StoredEnrolment"]
 
 _S = ApplicationState
+_ATTEMPT_TIME = timedelta(minutes=2)
+"""How long an attempt that was never heard of again keeps others away."""
 _STAMPS: Mapping[ApplicationState, tuple[str, ...]] = {
     _S.SCHOOL_REVIEWED: ("school_reviewed_by", "school_reviewed_at"),
     _S.LIBRARY_APPROVED: ("library_approved_by", "library_approved_at"),
@@ -142,7 +144,12 @@ class StoredEnrolment(StoredSchools, StoredConsents):
     ) -> bool:
         """Change the state if it is still ``old``; say whether it was."""
         table = tables.application
-        values: dict[str, object] = {"state": new.value, "reason": reason, "updated_at": now}
+        values: dict[str, object] = {
+            "state": new.value,
+            "reason": reason,
+            "lease_until": None,
+            "updated_at": now,
+        }
         if new in _STAMPS:
             values |= dict(zip(_STAMPS[new], (actor, now), strict=True))
         if new is ApplicationState.ACTIVE:
@@ -168,7 +175,9 @@ class StoredEnrolment(StoredSchools, StoredConsents):
             changed = unit.connection.execute(
                 update(table)
                 .where(table.c.application_id == application_id, table.c.state.in_(ready))
+                .where(or_(table.c.lease_until.is_(None), table.c.lease_until <= now))
                 .values(
+                    lease_until=now + _ATTEMPT_TIME,
                     state=ApplicationState.ACTIVATING.value,
                     attempts=table.c.attempts + 1,
                     activating_at=now,
@@ -196,7 +205,7 @@ class StoredEnrolment(StoredSchools, StoredConsents):
             unit.connection.execute(
                 update(table)
                 .where(table.c.application_id == application_id)
-                .values(error=code, updated_at=now)
+                .values(error=code, lease_until=None, updated_at=now)
             )
 
 

@@ -10,6 +10,7 @@ from connector.domain.ids import Identifier
 from connector.domain.patron import StandingState
 from connector.errors import ConfigurationError
 from connector.ports.ils import Capability
+from connector.ports.store import PersonalData
 from connector.services.provisioning import ActivationOutcome
 from connector.testing.fake_ils import SIP2_ONLY, Fault, FaultKind
 
@@ -272,3 +273,101 @@ def test_a_card_ends_on_the_day_before_a_missing_one(world):
     leap = world.time[0].replace(year=2028, month=2, day=29)
     assert rules.expiry(leap).isoformat() == "2034-02-28"
     assert replace(rules, valid_years=None).expiry(leap) is None
+
+
+def test_two_attempts_at_once_do_not_set_two_pins(world, helpers):
+    (application,) = world.approved([helpers.pupil(1)])
+    create, second = world.ils.upsert_patron, []
+
+    def colleague_presses_too(patron):
+        world.ils.upsert_patron = create
+        second.extend(world.activate([application]))
+        return create(patron)
+
+    world.ils.upsert_patron = colleague_presses_too
+    (first,) = world.activate([application])
+    assert [(r.outcome, r.error, r.pin) for r in second] == [(O.NOT_TRIED, "in_progress", "")]
+    assert world.ils.stock.patrons[first.card].pin == first.pin
+
+
+def test_an_attempt_that_was_killed_can_be_repeated_after_a_while(world, helpers):
+    (application,) = world.approved([helpers.pupil(1)])
+
+    class Killed(BaseException):
+        pass
+
+    def kill(patron):
+        raise Killed
+
+    create, world.ils.upsert_patron = world.ils.upsert_patron, kill
+    with pytest.raises(Killed):
+        world.activate([application])
+    world.ils.upsert_patron = create
+    assert results(world.activate([application])) == [O.NOT_TRIED]
+    world.pass_time(minutes=3)
+    assert results(world.activate([application])) == [O.ACTIVATED]
+
+
+def test_a_pin_that_nobody_can_confirm_is_not_given_out(world, helpers):
+    """The account was there from an attempt without answer, and the ILS cannot check PINs."""
+    (application,) = world.approved([helpers.pupil(1)])
+    world.ils.fail("upsert_patron", Fault(FaultKind.DONE_NO_ANSWER))
+    world.activate([application])
+    world.ils.capabilities = frozenset(Capability) - {Capability.VERIFY_PIN}
+    (result,) = world.activate([application])
+    assert (result.outcome, result.pin) == (O.ACTIVATED, "")
+
+
+def test_a_pin_whose_check_fails_is_not_given_out(world, helpers):
+    (application,) = world.approved([helpers.pupil(1)])
+    world.ils.fail("upsert_patron", Fault(FaultKind.DONE_NO_ANSWER))
+    world.activate([application])
+    world.ils.fail("verify_pin", Fault(FaultKind.NOT_SENT))
+    (result,) = world.activate([application])
+    assert (result.outcome, result.pin) == (O.ACTIVATED, "")
+
+
+def test_consent_that_ends_between_the_last_two_steps(world, helpers):
+    (application,) = world.approved([helpers.pupil(1)])
+    set_state = world.store.people.set_state
+
+    def withdraw_first(patron_id, state, **more):
+        if state is StandingState.ACTIVE:
+            world.store.enrolment.withdraw_consent(
+                patron_id, ConsentScope.CARD, actor="x", now=world.time[0]
+            )
+        set_state(patron_id, state, **more)
+
+    world.store.people.set_state = withdraw_first
+    world.activate([application])
+    standing = world.store.people.find_standing(application.patron_id, world.library)
+    assert standing.state is StandingState.WITHDRAWN
+    (account,) = world.ils.stock.patrons.values()
+    assert account.blocks
+
+
+def test_a_number_that_another_person_has(world, helpers):
+    (application,) = world.approved([helpers.pupil(1)])
+    world.store.people.add_person(
+        PersonalData("巴八八"),
+        [Identifier("card", CardRange("FD", 1, 9999).number_of(1))],
+        home=world.library,
+        category="adult",
+    )
+    (result,) = world.activate([application])
+    assert (result.outcome, result.error) == (O.FAILED, "number_taken")
+
+
+def test_blocking_where_it_cannot_be_or_need_not_be(world, helpers):
+    (application,) = world.approved([helpers.pupil(1)])
+    world.activate([application])
+    current = world.store.enrolment.fetch_application(application.application_id)
+    assert world.provisioning.block_withdrawn([current]) == 0
+    world.enrolment.withdraw_consent([current], ConsentScope.CARD, actor="librarian")
+    world.ils.capabilities = SIP2_ONLY - {Capability.BLOCK_PATRON}
+    assert world.provisioning.block_withdrawn([current]) == 0
+
+
+def test_an_ils_that_can_only_open_accounts(world, helpers):
+    world.ils.capabilities = frozenset({Capability.UPSERT_PATRON})
+    assert results(world.activate(world.approved([helpers.pupil(1)]))) == [O.ACTIVATED]

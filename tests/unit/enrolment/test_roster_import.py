@@ -333,6 +333,34 @@ def test_batches_count_by_year(world, helpers):
     assert numbers == ["2026-0001", "2026-0002", "2027-0001"]
 
 
+def test_two_schools_in_the_same_moment(world, helpers):
+    """Scenario 1 as a race: the other school's row is committed between our look and our write."""
+    ours, theirs = world.school("s1"), world.school("s2")
+    add_person, rows = world.store.people.add_person, [helpers.pupil(1)]
+
+    def other_first(*args, **more):
+        world.store.people.add_person = add_person
+        world.load(rows, theirs, name="theirs.xlsx")
+        return add_person(*args, **more)
+
+    world.store.people.add_person = other_first
+    report = world.load(rows, ours)
+    assert helpers.outcomes(report) == {"duplicate": 1}
+    assert [code for _, _, code in helpers.codes(report)] == ["at_other_school"]
+
+
+def test_who_was_erased_meanwhile_does_not_break_an_import(world, helpers):
+    temporary = ["L500230201503019999", "", "丁一一", "13800000001"]
+    first = world.load([temporary], headers=NUMBERLESS)
+    world.enrolment.refuse_consent(world.applications(first), actor="teacher")
+    applications = world.approved([helpers.pupil(1)])
+    world.activate(applications)
+    current = world.store.enrolment.fetch_application(applications[0].application_id)
+    world.enrolment.withdraw_consent([current], ConsentScope.CARD, actor="librarian")
+    world.store.people.erase_person(current.patron_id, actor="librarian")
+    assert helpers.outcomes(world.load([helpers.pupil(2)])) == {"created": 1}
+
+
 def _audit(world):
     with world.store.database.read() as connection:
         return list(connection.exec_driver_sql("SELECT action, subject FROM audit ORDER BY at"))
