@@ -50,7 +50,7 @@ format: venv
 	$(BIN)/ruff format .
 
 bench: venv
-	$(BIN)/python -m benchmarks
+	@for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
 
 docs: venv
 	$(BIN)/python -m pytest -p no:randomly tests/architecture
