@@ -34,6 +34,7 @@ from connector.ports.ledger import AlreadyHere, Asked, AskLoan, NoPlace, TakenBy
 from connector.services.desk import (
     CirculationAnswer,
     CirculationDesk,
+    EarlyRefusal,
     Exchange,
     Lending,
     dates_differ,
@@ -64,45 +65,80 @@ class Checkout:
         try:
             standing = self._desk.find_standing(exchange, library)
             if standing is None:
-                return self._pass_checkout(exchange, library)
-            return self._checkout_enrolled(exchange, library, standing)
+                return self._pass(exchange, library)
+            if library.mode is Mode.OBSERVE:
+                return self._observe(exchange, library, standing)
+            prepared = self._prepare(exchange, library, standing)
         except StorageUnavailable:
             _log.exception("store.unavailable", institution=library.code)
             if library.store_failure is StoreFailure.OPEN:
-                return self._pass_checkout(exchange, library, ledger=False)
+                return self._pass(exchange, library, ledger=False)
             return CirculationAnswer(ok=False, reason=Reason.STORE_UNAVAILABLE)
         except AdapterError as err:
             return CirculationAnswer(ok=False, reason=reason_of(err))
+        try:
+            return self._enforce(prepared)
+        except StorageUnavailable:
+            # From here on the ILS may have been asked: nothing may be asked of it twice.
+            _log.exception("store.unavailable", institution=library.code)
+            return CirculationAnswer(ok=False, reason=Reason.OUTCOME_UNKNOWN)
 
-    def _checkout_enrolled(
+    def _prepare(
         self, exchange: Exchange, library: Library, standing: PatronStanding
-    ) -> CirculationAnswer:
+    ) -> Lending | EarlyRefusal:
+        """Read the facts once and decide; nothing is taken yet."""
         items = self._desk.facts.resolve_item(exchange.scanned_item, library)
         if len(items) != 1:
-            return CirculationAnswer(ok=False, reason=Reason.AMBIGUOUS_ITEM)
+            return EarlyRefusal(exchange, Reason.AMBIGUOUS_ITEM, standing)
         view = self._desk.facts.read_patron(
             standing, exchange.scanned_patron, library, exchange.place, pin=pin_to_check(exchange)
         )
         item = self._desk.facts.read_item(items[0], library)
         policy = select_policy(library.policies, standing.category, exchange.place.local_date)
         bar = patron_bar(view, exchange) or (Reason.UNKNOWN_ITEM if item.record is None else None)
-        if bar is None and policy is None:
-            bar = Reason.NO_POLICY
         if bar is not None or policy is None:
-            return self._desk.refuse_early(exchange, view, item, bar or Reason.NO_POLICY)
-        lending = Lending(
-            exchange,
-            library,
-            self._desk.adapters[library.code],
-            view,
-            item,
-            policy,
-            Decision(permitted=True),
-        )
-        row = view.find_loan(item.item)
-        if row is not None and library.mode is Mode.ENFORCE:
-            return self._repeat(lending, row)
-        return self._lend(replace(lending, decision=self._decide(lending)))
+            return EarlyRefusal(exchange, bar or Reason.NO_POLICY, standing, view, item)
+        adapter = self._desk.adapters[library.code]
+        undecided = Decision(permitted=True)
+        lending = Lending(exchange, library, adapter, view, item, policy, undecided)
+        return replace(lending, decision=self._decide(lending))
+
+    def _enforce(self, prepared: Lending | EarlyRefusal) -> CirculationAnswer:
+        if isinstance(prepared, EarlyRefusal):
+            return self._desk.refuse_early(prepared)
+        row = prepared.view.find_loan(prepared.item.item)
+        return self._repeat(prepared, row) if row is not None else self._lend(prepared)
+
+    def _observe(
+        self, exchange: Exchange, library: Library, standing: PatronStanding
+    ) -> CirculationAnswer:
+        """Let the ILS answer; write what the policy would have refused, and learn of the loan."""
+        try:
+            prepared = self._prepare(exchange, library, standing)
+        except AdapterError:
+            return self._pass(exchange, library, ledger=False)
+        if isinstance(prepared, EarlyRefusal):
+            self._desk.note_would_refuse(prepared)
+        elif prepared.decision.reason is not None and not self._has_it(prepared):
+            self._desk.note_refusal(prepared, prepared.decision.reason, enforced=False)
+        answer = self._pass(exchange, library, ledger=False)
+        if answer.ok and isinstance(prepared, Lending) and not self._has_it(prepared):
+            self._learn(prepared, answer)
+        return answer
+
+    @staticmethod
+    def _has_it(lending: Lending) -> bool:
+        return lending.view.find_loan(lending.item.item) is not None
+
+    def _learn(self, lending: Lending, answer: CirculationAnswer) -> None:
+        """Write a loan that the ILS made while the policy only watched."""
+        place = lending.exchange.place
+        taken = self._desk.ledger.ask(self._request(lending, enforced=False))
+        if isinstance(taken, TakenByOther):
+            self._desk.ledger.record_supersede(taken.loan.loan_id, place)
+            taken = self._desk.ledger.ask(self._request(lending, enforced=False))
+        if isinstance(taken, Asked):
+            self._desk.ledger.record_open(taken.loan.loan_id, place, due=answer.due)
 
     def _decide(self, lending: Lending) -> Decision:
         record = lending.item.record
@@ -129,7 +165,7 @@ class Checkout:
 
     def _lend(self, lending: Lending) -> CirculationAnswer:
         decision, exchange = lending.decision, lending.exchange
-        enforced = lending.library.mode is Mode.ENFORCE and not exchange.context.no_block
+        enforced = not exchange.context.no_block
         if not decision.permitted:
             reason = decision.reason or Reason.PLUGIN_REFUSED
             self._desk.note_refusal(lending, reason, enforced=enforced)
@@ -197,7 +233,7 @@ class Checkout:
     def _ask_ils(self, lending: Lending, loan: Loan) -> CirculationAnswer:
         exchange = lending.exchange
         obeys = Capability.SET_DUE_DATE in lending.adapter.capabilities
-        due = lending.decision.due if obeys and lending.library.mode is Mode.ENFORCE else None
+        due = lending.decision.due if obeys else None
         started = time.monotonic()
         try:
             result = lending.adapter.checkout(
@@ -310,7 +346,7 @@ class Checkout:
             row = self._desk.ledger.fetch_loan(row.loan_id) or row
         return row
 
-    def _pass_checkout(
+    def _pass(
         self, exchange: Exchange, library: Library, *, ledger: bool = True
     ) -> CirculationAnswer:
         """Let the ILS alone decide about somebody whom we did not enrol (decision 4)."""

@@ -32,6 +32,7 @@ __all__ = [
     "CheckinAnswer",
     "CirculationAnswer",
     "CirculationDesk",
+    "EarlyRefusal",
     "Exchange",
     "Lending",
     "PinRule",
@@ -134,6 +135,17 @@ class Lending:
 
 
 @dataclass(frozen=True, slots=True)
+class EarlyRefusal:
+    """A refusal before any policy: PIN, unknown card or item, no policy in force."""
+
+    exchange: Exchange
+    reason: Reason
+    standing: PatronStanding
+    view: PatronView | None = None
+    item: ItemView | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CirculationDesk:
     """Everything that the flows need; one instance serves all libraries and threads of the process.
 
@@ -173,25 +185,30 @@ class CirculationDesk:
         )
         return self.decider.narrow_decision(decision, request)
 
-    def refuse_early(
-        self, exchange: Exchange, view: PatronView, item: ItemView, reason: Reason
-    ) -> CirculationAnswer:
+    def refuse_early(self, early: EarlyRefusal) -> CirculationAnswer:
         """Write and return a refusal that needed no policy."""
-        self.ledger.record_event(
-            Verb.REFUSE,
-            exchange.place,
-            patron_id=view.standing.patron_id,
-            item=item.item,
-            reason=reason,
-        )
-        record = item.record
-        message = view.facts.message if reason is Reason.UNKNOWN_PATRON else ""
+        self._note_early(early, Verb.REFUSE)
+        record = early.item.record if early.item else None
+        is_unknown = early.reason is Reason.UNKNOWN_PATRON and early.view is not None
         return CirculationAnswer(
             ok=False,
-            reason=reason,
+            reason=early.reason,
             item=record,
             title=record.title if record else "",
-            message=message,
+            message=early.view.facts.message if is_unknown and early.view else "",
+        )
+
+    def note_would_refuse(self, early: EarlyRefusal) -> None:
+        """Write a refusal that observe mode did not make."""
+        self._note_early(early, Verb.WOULD_REFUSE)
+
+    def _note_early(self, early: EarlyRefusal, verb: Verb) -> None:
+        self.ledger.record_event(
+            verb,
+            early.exchange.place,
+            patron_id=early.standing.patron_id,
+            item=early.item.item if early.item else None,
+            reason=early.reason,
         )
 
     def note_refusal(
@@ -237,8 +254,8 @@ class CirculationDesk:
     def note_passed(self, verb: Verb, item: ItemId, exchange: Exchange, library: Library) -> None:
         """Write that an item moved for somebody whom we did not enrol; no person is stored."""
         try:
-            stale = self.ledger.find_unclosed(item)
-            if stale is not None and verb is Verb.CHECKOUT:
+            stale = self.ledger.find_unclosed(item) if verb is Verb.CHECKOUT else None
+            if stale is not None and stale.ils_patron != exchange.scanned_patron.strip():
                 self.ledger.record_supersede(stale.loan_id, exchange.place)
             self.ledger.record_event(
                 verb, exchange.place, patron_id=None, item=item, reason="passed_through"

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from connector.domain.enrolment import (
+    CLOSED_STATES,
     ApplicationState,
     ConsentScope,
     SchoolStage,
@@ -270,11 +271,12 @@ class EnrolmentService:
     def refuse_consent(self, applications: Sequence[Application], *, actor: str) -> StepReport:
         """Record that the guardians refused: the applicants are removed (scenario 5).
 
-        An applicant whose card is open already is skipped; that is a withdrawal.
+        An applicant whose card is open already is skipped; that is a withdrawal. So is one who
+        withdrew before.
         """
         done = 0
         for application in applications:
-            if application.state in _OPENED:
+            if application.state in _OPENED | CLOSED_STATES:
                 continue
             known = self.register.fetch_personal(application.patron_id)
             numbers = (Identifier("id_card", known.id_number),) if known.id_number else ()
@@ -298,7 +300,7 @@ class EnrolmentService:
             done += self.store.withdraw_consent(
                 application.patron_id, scope, actor=actor, now=self.now()
             )
-            if scope is not ConsentScope.CARD:
+            if scope is not ConsentScope.CARD or application.state in CLOSED_STATES:
                 continue
             if application.state not in _OPENED:
                 self.store.erase_applicant(application.patron_id, actor=actor, now=self.now())

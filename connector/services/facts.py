@@ -135,6 +135,8 @@ class FactReader:
         """
         adapter = self.adapters[library.code]
         identifier = standing.ils_patron or IlsPatronId(scanned.strip())
+        lists = Capability.LIST_LOANS in adapter.capabilities
+        counted = () if lists else self.ledger.list_unclosed(standing.patron_id)
         if Capability.FETCH_PATRON in adapter.capabilities:
             facts = adapter.fetch_patron(identifier, pin)
         else:
@@ -143,7 +145,8 @@ class FactReader:
         if not facts.valid:
             return PatronView(standing, facts, identifier, loans)
         loans = self._reconcile(standing, facts, loans, library, place)
-        here = sum(loan.lender == library.code for loan in loans)
+        # Counted before the ILS was read, so that a loan made meanwhile is not taken off its count.
+        here = sum(loan.lender == library.code for loan in counted or loans)
         charged = facts.counts.charged if not facts.loans_complete else None
         return PatronView(standing, facts, facts.ils_patron, loans, max(0, (charged or 0) - here))
 

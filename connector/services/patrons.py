@@ -21,13 +21,14 @@ from connector.errors import OutcomeUnknown, StorageUnavailable
 from connector.log import get_logger
 from connector.ports.ils import (
     BlockReason,
+    Capability,
     FeePayment,
     FeeResult,
     HoldRequest,
     HoldResult,
     IlsAdapter,
 )
-from connector.services.desk import CirculationDesk, Exchange, patron_bar, pin_to_check
+from connector.services.desk import CirculationDesk, Exchange, PinRule, patron_bar, pin_to_check
 from connector.services.facts import PatronView, count_quota
 
 __all__ = ["LoanLine", "PatronAnswer", "PatronService"]
@@ -94,14 +95,14 @@ class PatronService:
         library = self._desk.libraries[exchange.institution]
         try:
             standing = self._desk.find_standing(exchange, library)
-            if standing is None:
+            if standing is None or library.mode is Mode.OBSERVE:
                 return self._passed(exchange, library)
             view = self._desk.facts.read_patron(
                 standing,
                 exchange.scanned_patron,
                 library,
                 exchange.place,
-                pin=pin_to_check(exchange),
+                pin=exchange.context.pin,
             )
             return self._enrolled(exchange, library, view)
         except StorageUnavailable:
@@ -135,24 +136,17 @@ class PatronService:
         policy = select_policy(library.policies, view.standing.category, exchange.place.local_date)
         quota = count_quota(view, now=exchange.place.at, library=library)
         bar = patron_bar(view, exchange) or find_card_bar(view.standing, exchange.place.local_date)
-        enforced = library.mode is Mode.ENFORCE
-        at_limit = bool(policy and enforced and quota.total >= policy.max_items)
-        flags = set(view.facts.flags)
-        if enforced:
-            flags |= _policy_flags(
-                view.standing, policy, bar, at_limit=at_limit, overdue=quota.overdue
-            )
+        at_limit = policy is not None and quota.total >= policy.max_items
+        flags = _policy_flags(view.standing, policy, bar, at_limit=at_limit, overdue=quota.overdue)
         return PatronAnswer(
             facts=view.facts,
             enrolled=True,
-            flags=frozenset(flags),
+            flags=view.facts.flags | flags,
             loans=self._lines(view, exchange, library),
             charged=quota.total,
-            limit=_stricter(
-                policy.max_items if policy and enforced else None, view.facts.loan_limit
-            ),
+            limit=_stricter(policy.max_items if policy else None, view.facts.loan_limit),
             at_limit=at_limit,
-            reason=bar if enforced else None,
+            reason=bar,
             pin_valid=view.facts.pin_valid,
         )
 
@@ -230,21 +224,25 @@ class PatronService:
             _log.exception("store.unavailable", institution=library.code)
             return Reason.STORE_UNAVAILABLE
         patron = IlsPatronId(exchange.scanned_patron)
-        if standing is not None:
-            if library.mode is Mode.ENFORCE and not even_barred:
-                bar = find_card_bar(standing, exchange.place.local_date)
-                if bar is not None:
-                    return bar
+        if standing is not None and library.mode is Mode.ENFORCE:
             patron = standing.ils_patron or patron
-        pin = pin_to_check(exchange)
-        if exchange.pin_rule == "always" and pin is None:
-            return Reason.PIN_MISSING
-        if pin is not None and not adapter.verify_pin(patron, pin):
-            return Reason.PIN_WRONG
+            bar = None if even_barred else find_card_bar(standing, exchange.place.local_date)
+            bar = bar or _pin_bar(adapter, patron, exchange)
+            if bar is not None:
+                return bar
         try:
             return act(adapter, patron)
         except OutcomeUnknown:
             return Reason.OUTCOME_UNKNOWN
+
+
+def _pin_bar(adapter: IlsAdapter, patron: IlsPatronId, exchange: Exchange) -> Reason | None:
+    pin = pin_to_check(exchange)
+    if pin is None:
+        return Reason.PIN_MISSING if exchange.pin_rule == PinRule.ALWAYS else None
+    if Capability.VERIFY_PIN not in adapter.capabilities:
+        return None
+    return None if adapter.verify_pin(patron, pin) else Reason.PIN_WRONG
 
 
 def _policy_flags(

@@ -15,6 +15,7 @@ from connector.domain.circulation import Reason, decide_renewal
 from connector.domain.ids import Barcode, IlsPatronId, ItemId
 from connector.domain.library import Library, Mode
 from connector.domain.loan import Loan, LoanState
+from connector.domain.patron import PatronStanding
 from connector.domain.policy import select_policy
 from connector.errors import (
     AdapterAuthFailed,
@@ -29,6 +30,7 @@ from connector.ports.ledger import Verb
 from connector.services.desk import (
     CirculationAnswer,
     CirculationDesk,
+    EarlyRefusal,
     Exchange,
     Lending,
     dates_differ,
@@ -58,14 +60,10 @@ class Renewal:
         try:
             standing = self._desk.find_standing(exchange, library)
             if standing is None:
-                return self._pass_renewal(exchange, library)
-            view = self._desk.facts.read_patron(
-                standing,
-                exchange.scanned_patron,
-                library,
-                exchange.place,
-                pin=pin_to_check(exchange),
-            )
+                return self._pass(exchange, library)
+            if library.mode is Mode.OBSERVE:
+                return self._observe(exchange, library, standing)
+            view = self._read(exchange, library, standing)
             bar = patron_bar(view, exchange)
             if bar is not None:
                 return CirculationAnswer(ok=False, reason=bar)
@@ -86,15 +84,9 @@ class Renewal:
         library = self._desk.libraries[exchange.institution]
         try:
             standing = self._desk.find_standing(exchange, library)
-            if standing is None:
-                return self._pass_renew_all(exchange, library)
-            view = self._desk.facts.read_patron(
-                standing,
-                exchange.scanned_patron,
-                library,
-                exchange.place,
-                pin=pin_to_check(exchange),
-            )
+            if standing is None or library.mode is Mode.OBSERVE:
+                return self._pass_all(exchange, library)
+            view = self._read(exchange, library, standing)
             bar = patron_bar(view, exchange)
             if bar is not None:
                 return CirculationAnswer(ok=False, reason=bar)
@@ -109,7 +101,38 @@ class Renewal:
         except AdapterError as err:
             return CirculationAnswer(ok=False, reason=reason_of(err))
 
-    def _pass_renew_all(
+    def _read(self, exchange: Exchange, library: Library, standing: PatronStanding) -> PatronView:
+        return self._desk.facts.read_patron(
+            standing, exchange.scanned_patron, library, exchange.place, pin=pin_to_check(exchange)
+        )
+
+    def _observe(
+        self, exchange: Exchange, library: Library, standing: PatronStanding
+    ) -> CirculationAnswer:
+        """Let the ILS answer; write what the policy would have refused, learn of the renewal."""
+        row = None
+        try:
+            view = self._read(exchange, library, standing)
+            row = self._loan_to_renew(exchange, library, view)
+            bar = patron_bar(view, exchange)
+            if bar is not None:
+                self._desk.note_would_refuse(EarlyRefusal(exchange, bar, standing, view))
+            elif row is not None:
+                lending = self._decide(exchange, library, view, row)
+                if isinstance(lending, Lending) and lending.decision.reason is not None:
+                    self._desk.note_refusal(
+                        lending, lending.decision.reason, enforced=False, renewal=True
+                    )
+        except AdapterError as err:
+            _log.warning("renewal.not_judged", institution=library.code, error=type(err).__name__)
+        answer = self._pass(exchange, library, ledger=False)
+        if answer.ok and row is not None:
+            self._desk.ledger.record_renewal(
+                row.loan_id, exchange.place, due=answer.due, renewals=row.renewals + 1
+            )
+        return answer
+
+    def _pass_all(
         self, exchange: Exchange, library: Library
     ) -> tuple[tuple[Barcode, CirculationAnswer], ...] | CirculationAnswer:
         adapter = self._desk.adapters[library.code]
@@ -118,10 +141,7 @@ class Renewal:
         if not facts.valid:
             return CirculationAnswer(ok=False, reason=Reason.UNKNOWN_PATRON, message=facts.message)
         return tuple(
-            (
-                loan.barcode,
-                self._pass_renewal(replace(exchange, scanned_item=loan.barcode), library),
-            )
+            (loan.barcode, self.renew(replace(exchange, scanned_item=loan.barcode)))
             for loan in facts.loans
         )
 
@@ -137,6 +157,20 @@ class Renewal:
         self, exchange: Exchange, library: Library, view: PatronView, row: Loan
     ) -> CirculationAnswer:
         """Renew one loan of a patron whose facts were read."""
+        lending = self._decide(exchange, library, view, row)
+        if isinstance(lending, CirculationAnswer):
+            return lending
+        if not lending.decision.permitted:
+            reason = lending.decision.reason or Reason.PLUGIN_REFUSED
+            enforced = not exchange.context.no_block
+            self._desk.note_refusal(lending, reason, enforced=enforced, renewal=True)
+            if enforced:
+                return lending.refused(reason, limit=lending.decision.limit, due=row.due)
+        return self._renew_in_ils(lending, row)
+
+    def _decide(
+        self, exchange: Exchange, library: Library, view: PatronView, row: Loan
+    ) -> Lending | CirculationAnswer:
         lender = self._desk.libraries.get(row.lender)
         policy = select_policy(library.policies, view.standing.category, exchange.place.local_date)
         if lender is None:
@@ -160,16 +194,8 @@ class Renewal:
             is_closed=library.is_closed,
         )
         decision = self._desk.narrow(decision, "renewal", exchange, view, item)
-        lending = Lending(
-            exchange, lender, self._desk.adapters[lender.code], view, item, policy, decision
-        )
-        enforced = library.mode is Mode.ENFORCE and not exchange.context.no_block
-        if not decision.permitted:
-            reason = decision.reason or Reason.PLUGIN_REFUSED
-            self._desk.note_refusal(lending, reason, enforced=enforced, renewal=True)
-            if enforced:
-                return lending.refused(reason, limit=decision.limit, due=row.due)
-        return self._renew_in_ils(lending, row)
+        adapter = self._desk.adapters[lender.code]
+        return Lending(exchange, lender, adapter, view, item, policy, decision)
 
     def _renew_in_ils(self, lending: Lending, row: Loan) -> CirculationAnswer:
         exchange = lending.exchange
@@ -255,11 +281,13 @@ class Renewal:
             result=result,
         )
 
-    def _pass_renewal(self, exchange: Exchange, library: Library) -> CirculationAnswer:
+    def _pass(
+        self, exchange: Exchange, library: Library, *, ledger: bool = True
+    ) -> CirculationAnswer:
         adapter = self._desk.adapters[library.code]
         barcode = library.barcodes.normalise(exchange.scanned_item)
         result = adapter.renew(IlsPatronId(exchange.scanned_patron), barcode, exchange.context)
-        if result.ok:
+        if result.ok and ledger:
             self._desk.note_passed(Verb.RENEW, ItemId(library.code, barcode), exchange, library)
         return CirculationAnswer(
             ok=result.ok,

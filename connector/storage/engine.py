@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -36,6 +37,7 @@ from connector.errors import ConfigurationError, StorageConflict, StorageUnavail
 __all__ = ["Database", "moment_parameter", "parse_moment", "psycopg_style"]
 
 _BUSY_TIMEOUT_S = 10.0
+_WAL_RETRY_S = 0.05
 _RETRY_STATES = frozenset({"40001", "40P01", "55P03"})
 """PostgreSQL: serialization_failure, deadlock_detected, lock_not_available."""
 _RETRY_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
@@ -83,6 +85,9 @@ class Database:
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self.file = Path(parsed.database or "") if self.is_sqlite else None
         self._write_turn = threading.Lock()
+        if self.file is not None and not self.file.exists():
+            with suppress(OSError):  # a folder that is not there is told at the first connection
+                self.file.touch(mode=0o600)
         arguments: dict[str, Any] = {
             "pool_size": pool_size,
             "max_overflow": pool_size,
@@ -215,15 +220,25 @@ def _parse_url(url: str) -> URL:
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     cursor = connection.cursor()
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-        "secure_delete=ON",
-        f"busy_timeout={int(_BUSY_TIMEOUT_S * 1000)}",
-    ):
+    cursor.execute(f"PRAGMA busy_timeout={int(_BUSY_TIMEOUT_S * 1000)}")
+    _use_wal(cursor)
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _use_wal(cursor: sqlite3.Cursor) -> None:
+    """Switch to WAL; the busy timeout does not hold for the switch (seen with 16 processes)."""
+    until = time.monotonic() + _BUSY_TIMEOUT_S
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(_WAL_RETRY_S)
+        else:
+            return
 
 
 def _revive(connection: Connection) -> None:

@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from connector.domain.ids import PatronId
+from connector.domain.ids import Barcode, IlsPatronId, PatronId
 from connector.domain.item import LanguageClass
 from connector.domain.loan import Loan, LoanOrigin, LoanState
-from connector.ports.ils import Capability
+from connector.ports.ils import Capability, ExchangeContext
+from connector.sip2.codec import format_patron_status
 from connector.testing.fake_ils import Fault, FaultKind
 from tests.support.world import ID_NUMBER, World
 
@@ -353,18 +354,41 @@ def test_s39_people_we_did_not_enrol_pass_through(world: World) -> None:
 
 
 def test_s41_observe_changes_no_answer_and_lists_would_be_refusals(make_world) -> None:
+    """The same session with and without the policy: byte for byte what the ILS says."""
     world: World = make_world(modes={"KOHA-A": "observe"})
-    world.add_pupil("S1")
+    patron = world.add_pupil("S1", pin="2468")
+    ils = world.ils("KOHA-A")
+    ils.max_items = 10
     kiosk = world.kiosk()
     barcodes = [f"B{n}" for n in range(10)]
     world.add_items("KOHA-A", *barcodes)
     world.add_items("KOHA-A", "STACK", location="stack-1")
-    for barcode in [*barcodes, "STACK"]:
-        assert kiosk.checkout("S1", barcode).fixed["ok"] == "1", barcode
+    ils.fail("checkout", Fault(FaultKind.REFUSED, code="closed", message="ILS says closed"))
+    assert kiosk.checkout("S1", "B0").get("AF") == "ILS says closed"
+    for barcode in barcodes:
+        answer = kiosk.checkout("S1", barcode)
+        assert (answer.fixed["ok"], answer.get("AF")) == ("1", ""), barcode
+        assert answer.fixed["renewal_ok"] == "N"
+    over = kiosk.checkout("S1", "STACK")
+    assert over.fixed["ok"] == "0", "the ILS's own limit is ten"
+    assert (
+        over.get("AF")
+        == ils.checkout(
+            IlsPatronId("S1"), Barcode("STACK"), ExchangeContext(at=world.clock())
+        ).message
+    )
+    assert len(world.app.store.ledger.list_unclosed(patron)) == 10
+    world.clock.advance(days=1)
+    for _ in range(2):
+        renewed = kiosk.renew("S1", "B0")
+        assert renewed.fixed["ok"] == ("1" if _ < ils.max_renewals else "0")
+    answer = kiosk.information("S1")
+    facts = ils.fetch_patron(IlsPatronId("S1"))
+    assert answer.fixed["patron_status"] == format_patron_status(facts.flags)
+    assert answer.fixed["charged_count"] == f"{facts.counts.charged:04d}"
     reasons = [event["reason"] for event in events_of(world, "would_refuse")]
-    assert reasons == ["item_limit", "item_limit", "closed_stack"]
-    status = kiosk.information("S1").fixed["patron_status"]
-    assert status.strip() == ""
+    assert reasons == ["item_limit", "item_limit", "closed_stack", "renewal.renewed_already"]
+    assert events_of(world, "refuse") == []
 
 
 def test_s42_no_block_is_ignored_without_the_permission(world: World) -> None:

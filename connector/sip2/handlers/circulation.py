@@ -7,6 +7,7 @@ pass; a repeated checkout is answered with desensitize Y (decision 17).
 from __future__ import annotations
 
 from connector.domain.circulation import Reason
+from connector.domain.library import Mode
 from connector.ports.ils import AlertType
 from connector.services.circulation import CirculationService
 from connector.services.desk import CheckinAnswer, CirculationAnswer
@@ -158,5 +159,6 @@ def _loan_answer(code: str, turn: Answering, answer: CirculationAnswer, word: st
     if answer.item is not None and answer.item.properties:
         fields.append(("CH", answer.item.properties))
     text = answer.message if answer.passed_through else ""
-    fields.append(("AF", text or turn.say(word, due=answer.due)))
-    return Message(code, fixed, fields)
+    if not text and turn.library.mode is not Mode.OBSERVE:
+        text = turn.say(word, due=answer.due)
+    return Message(code, fixed, [*fields, ("AF", text)] if text else fields)

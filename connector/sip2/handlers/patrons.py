@@ -235,8 +235,8 @@ def _person_fields(turn: Answering, answer: PatronAnswer) -> list[tuple[str, str
         ("AE", turn.show_name(facts.name)),
         ("BL", "Y"),
     ]
-    if turn.request.get("AD"):
-        fields.append(("CQ", flag(answer.pin_valid is not False)))
+    if turn.request.get("AD") and answer.pin_valid is not None:
+        fields.append(("CQ", flag(answer.pin_valid)))
     fields.append(("BH", facts.currency))
     if facts.fee_total:
         fields.append(("BV", f"{facts.fee_total:.2f}"))
@@ -251,7 +251,7 @@ def _person_fields(turn: Answering, answer: PatronAnswer) -> list[tuple[str, str
 
 
 def _wanted_list(request: Message) -> str:
-    """Return the tag of the one list that the summary asks for; blanks beyond position 5 are legal."""
+    """Return the tag of the one list that the summary asks for; positions 6 to 9 mean nothing."""
     summary = request.fixed.get("summary", "")
     return next(
         (tag for tag, wanted in zip(_SUMMARY_TAGS, summary, strict=False) if wanted == "Y"), ""

@@ -265,3 +265,14 @@ def test_store_goes_on_after_the_server_closed_its_connections(store, store_url)
         assert store.audit.verify() == (True, 2)
     finally:
         other.close()
+
+
+def test_a_new_sqlite_file_is_its_owners_only(tmp_path):
+    database = Database(f"sqlite:///{tmp_path}/new.db")
+    try:
+        with database.write() as connection:
+            connection.exec_driver_sql("CREATE TABLE t (x)")
+        modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("new.db*")}
+    finally:
+        database.close()
+    assert set(modes.values()) == {0o600}, modes
