@@ -26,6 +26,7 @@ from connector.domain.enrolment import ApplicationState, ConsentScope
 from connector.domain.identity import mask_name, mask_number
 from connector.errors import NotFound
 from connector.ports.enrolment import Application, Batch
+from connector.ports.store import PersonalData
 from connector.services.enrolment import StepReport
 from connector.services.provisioning import Activation, ActivationOutcome
 
@@ -70,7 +71,10 @@ def show(cli: CliContext, batch: str, *, library: str | None, actor: str, as_jso
     found = find_batch(app, batch, library)
     rows: list[dict[str, Any]] = []
     for application in app.enrolment.list_applications(found):
-        known = app.enrolment.register.fetch_personal(application.patron_id)
+        try:
+            known = app.enrolment.register.fetch_personal(application.patron_id)
+        except NotFound:
+            known = _ERASED
         consents = app.enrolment.store.list_consents(application.patron_id)
         rows.append(
             {
@@ -338,6 +342,7 @@ def _free_name(path: Path) -> Path:
     return candidate
 
 
+_ERASED = PersonalData(name="")
 _OPEN = frozenset(
     {
         ActivationOutcome.ACTIVATED,

@@ -225,6 +225,18 @@ def test_what_is_shown_is_masked(batch, onecard):
         assert marker not in result.output
 
 
+def test_who_was_erased_is_shown_without_a_name(batch, onecard, installation, application):
+    run_all(onecard, batch)
+    onecard("enrol", "activate", batch, "--pins", str(installation / "p.csv"))
+    onecard("enrol", "consent", batch, "--rows", "3", "--answer", "withdrawn")
+    person = application.store.people.find_person([Identifier("id_card", id_number(1))])
+    application.store.people.erase_person(person, actor="librarian")
+    result = onecard("enrol", "show", batch, "--json")
+    assert result.exit_code == 0, result.output
+    row = next(row for row in json.loads(result.stdout) if row["row"] == 3)
+    assert (row["name"], row["id_number"], row["state"]) == ("", "", "withdrawn")
+
+
 def test_batches_tell_how_far_they_are(batch, onecard):
     onecard("enrol", "review", batch, "--rows", "2-3")
     (row,) = json.loads(onecard("enrol", "batches", "--school", "s1", "--json").stdout)

@@ -210,3 +210,14 @@ def test_withdrawing_another_scope_leaves_the_card(world, helpers):
         [current], ConsentScope.ONLINE, actor="librarian"
     ) == StepReport(1, 0)
     assert world.state_of(application) is S.ACTIVE
+
+
+def test_a_withdrawal_cannot_be_repeated_or_turned_into_a_refusal(world, helpers):
+    (application,) = world.approved([helpers.pupil(1)])
+    world.activate([application])
+    for _ in range(2):
+        current = world.store.enrolment.fetch_application(application.application_id)
+        world.enrolment.withdraw_consent([current], ConsentScope.CARD, actor="librarian")
+    current = world.store.enrolment.fetch_application(application.application_id)
+    assert world.enrolment.refuse_consent([current], actor="librarian") == StepReport(0, 1)
+    assert world.state_of(application) is S.WITHDRAWN
