@@ -1,7 +1,7 @@
 """Our codec against pysip2's, in one run: parse and build, messages per second and ratios.
 
 Run: python benchmarks/bench_codec.py [--rounds 7] [--seconds 0.2]
-Rounds of both alternate, medians count; frames carry AY and AZ. pysip2 is fed frames that it can read.
+Rounds of both alternate, medians count; frames carry AY and AZ. pysip2 gets frames it can read.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ def main():
     parser.add_argument("--seconds", type=float, default=0.2)
     options = parser.parse_args()
     print(
-        "| message | bytes | parse ours/s | parse pysip2/s | ratio | build ours/s | build pysip2/s | ratio |"
+        "| message | bytes | parse ours/s | parse pysip2/s | ratio "
+        "| build ours/s | build pysip2/s | ratio |"
     )
     print("|---|---|---|---|---|---|---|---|")
     for name, message in CASES.items():

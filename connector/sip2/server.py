@@ -198,7 +198,7 @@ class Sip2Server:
             return
         state = self._state
         state.stopping = True
-        self._server.close()
+        await self._stop_accepting(self._server, state)
         for connection in list(state.open):
             connection.drain()
         if not await self._wait_until_empty(state, drain_s):
@@ -207,12 +207,22 @@ class Sip2Server:
             await self._wait_until_empty(state, grace_s + _FLUSH_S)
         for connection in list(state.open):
             connection.abort()
-        for _ in range(_ACCEPT_TURNS):
-            await asyncio.sleep(0)
         await self._wait_until_empty(state, _FLUSH_S)
         await self._server.wait_closed()
         self._close_login_pool()
         _log.info("sip2.server_stopped")
+
+    @staticmethod
+    async def _stop_accepting(server: asyncio.Server, state: ListenerState) -> None:
+        """Close the listener after what it has accepted already got its transport.
+
+        asyncio (3.11) leaks a connection that it accepted in the turn of the loop before ``close``.
+        """
+        for sock in server.sockets:
+            state.loop.remove_reader(sock.fileno())
+        for _ in range(_ACCEPT_TURNS):
+            await asyncio.sleep(0)
+        server.close()
 
     async def _wait_until_empty(self, state: ListenerState, timeout_s: float) -> bool:
         until = state.loop.time() + timeout_s

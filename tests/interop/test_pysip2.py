@@ -31,8 +31,17 @@ SHORT = {
     **dict.fromkeys(["BL", "CQ", "BO", "BI", "CI"], "Y"),
     **dict.fromkeys(["BZ", "CA", "CB"], "0008"),
     **dict.fromkeys(["BW", "CJ", "CM"], NOON),
-    **{"BH": "CNY", "BT": "04", "CK": "001", "BY": "2", "BX": "Y" * 16, "BV": "1.50", "CC": "9.00"},
-    **{"BP": "1", "BQ": "10", "CF": "2", "BR": "1"},
+    "BH": "CNY",
+    "BT": "04",
+    "CK": "001",
+    "BY": "2",
+    "BX": "Y" * 16,
+    "BV": "1.50",
+    "CC": "9.00",
+    "BP": "1",
+    "BQ": "10",
+    "CF": "2",
+    "BR": "1",
 }
 # The 3M extension tags are not in its model; it drops what it does not know.
 EXTENSIONS = {"CR", "CS", "CT", "CV", "CY", "DA"}

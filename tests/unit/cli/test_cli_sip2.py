@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socketserver
 import subprocess
@@ -191,7 +190,7 @@ def test_trace_relays_and_writes_no_secrets(server, tmp_path, extra):
     for value in (CARD, PIN, NAME, "secret", "Good day"):
         assert value not in text
     assert "Patron Status" in text
-    assert os.stat(path).st_mode & 0o777 == 0o600
+    assert path.stat().st_mode & 0o777 == 0o600
     if extra:
         assert [json.loads(line).get("code") for line in text.splitlines()][1:5] == [
             "93",
