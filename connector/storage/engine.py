@@ -34,7 +34,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from connector.errors import ConfigurationError, StorageConflict, StorageUnavailable
 
-__all__ = ["Database", "moment_parameter", "parse_moment", "psycopg_style"]
+__all__ = ["Database", "moment_parameter", "parse_moment", "psycopg_style", "sqlite_file"]
 
 _BUSY_TIMEOUT_S = 10.0
 _WAL_RETRY_S = 0.05
@@ -83,7 +83,7 @@ class Database:
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
         parsed = _parse_url(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
-        self.file = Path(parsed.database or "") if self.is_sqlite else None
+        self.file = sqlite_file(url)
         self._write_turn = threading.Lock()
         if self.file is not None and not self.file.exists():
             with suppress(OSError):  # a folder that is not there is told at the first connection
@@ -197,6 +197,12 @@ def _mapped_errors() -> Iterator[None]:
         yield
     except (DBAPIError, PoolTimeoutError) as err:
         _raise_mapped(err)
+
+
+def sqlite_file(url: str) -> Path | None:
+    """Return where an SQLite database lies, or None for another one; the file need not exist."""
+    parsed = _parse_url(url)
+    return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
 
 
 def _parse_url(url: str) -> URL:

@@ -19,7 +19,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from connector.storage.engine import Database
+from connector.storage.engine import Database, sqlite_file
 
 __all__ = [
     "DatabaseState",
@@ -60,10 +60,11 @@ def check_database(url: str) -> DatabaseState:
         ConfigurationError: the URL cannot be read.
         StorageUnavailable: the database cannot be reached.
     """
+    file = sqlite_file(url)
+    if file is not None and not file.exists():
+        return DatabaseState(None, _head())
     database = Database(url)
     try:
-        if database.file is not None and not database.file.exists():
-            return DatabaseState(None, _head())
         return read_state(database)
     finally:
         database.close()
