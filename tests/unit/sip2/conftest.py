@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import io
 import socket
 import ssl
 import threading
 import time
-import warnings
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -122,7 +120,6 @@ class Running:
 
     def __init__(self, handler, options):
         self.handler = handler
-        self._tls = options.get("tls")
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -167,12 +164,6 @@ class Running:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
-        if (
-            self._tls
-        ):  # asyncio 3.11 drops the transport of a TLS peer that left without close_notify
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ResourceWarning)
-                gc.collect()
 
 
 class Wire:
