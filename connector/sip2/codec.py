@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from connector.domain.patron import PatronFlag
 from connector.errors import LocalProtocolError
-from connector.sip2.checksums import Checksum, byte_sum, checksum, take_tail
+from connector.sip2.checksums import Checksum, checksum, take_tail
 from connector.sip2.dialects import find_dialect
 from connector.sip2.resync import resynchronise
-from connector.sip2.spec import CODE_WIDTH, SPECS, TAG_SHAPES, Fixed
+from connector.sip2.spec import CODE_WIDTH, SPECS, TAG_SHAPES, Fixed, Plan
 from connector.sip2.timestamps import format_date, parse_date
 
 if TYPE_CHECKING:
@@ -49,10 +49,10 @@ _Fields = list[tuple[str, str]]
 
 _SEQUENCES: Final = {b"AY%dAZ" % number: str(number) for number in range(10)}
 _GOOD: Final = Checksum.GOOD
+_new: Final = tuple.__new__  # a NamedTuple's own constructor takes twice as long
 _WITHOUT_SEQUENCE: Final = frozenset({"96", "97"})
 _UNRANKED: Final = 1_000
-_CONTROLS: Final = bytes([*range(0x20), 0x7F])
-_WITHOUT_CONTROLS: Final = dict.fromkeys(_CONTROLS)
+_CONTROL: Final = re.compile(r"[\x00-\x1F\x7F-\x9F]")
 _TERMINATORS: Final = {"\r": b"\r", "\r\n": b"\r\n", "\n": b"\n"}
 _MAX_PLANS: Final = 512
 _STATUS_ORDER: Final = tuple(PatronFlag)
@@ -133,11 +133,10 @@ def decode(raw: bytes, profile: WireProfile) -> Frame:
         profile: of the terminal, or the listener's before login.
     """
     spec = find_dialect(profile.dialect).wire.get(raw[:2])
-    sequence = _SEQUENCES.get(raw[-9:-4])
     problems: tuple[str, ...] = ()
-    if sequence is not None and raw[-4:] == b"%04X" % (-byte_sum(raw[:-4]) & 0xFFFF):
-        body = raw[:-9]
-        verdict = _GOOD
+    sequence = _SEQUENCES.get(raw[-9:-4])
+    if sequence is not None and raw[-4:] == checksum(raw[:-4]):
+        body, verdict = raw[:-9], _GOOD
     else:
         end = spec.end if spec else CODE_WIDTH
         body, sequence, verdict, problems = take_tail(raw, profile.delimiter, end)
@@ -151,22 +150,25 @@ def decode(raw: bytes, profile: WireProfile) -> Frame:
         text = body.decode(profile.encoding, "replace")
         problems = (*problems, "undecodable")
     delimiter = profile.delimiter
-    end = spec.end
     legal = spec.legal.match(text)
     if legal:
         fixed = legal.groupdict()
+        rest = text[spec.end :]
     else:
         fixed, end, repaired = resynchronise(text, spec, delimiter)
+        rest = text[end:]
         problems += repaired
-    rest = text[end:]
-    if rest and rest[-1] != delimiter:
-        rest += delimiter
-    fields = _field_pattern(delimiter).findall(rest)
-    if len(fields) != rest.count(delimiter):
-        fields, stray, repaired = _take_odd_fields(rest.split(delimiter), delimiter)
-        problems += repaired
-        sequence = sequence or stray
-    return Frame(raw, spec.code, Message(spec.code, fixed, fields), verdict, sequence, problems)
+    fields = []
+    if rest:
+        if rest[-1] != delimiter:
+            rest += delimiter
+        fields = _field_pattern(delimiter).findall(rest)
+        if len(fields) != rest.count(delimiter):
+            fields, stray, repaired = _take_odd_fields(rest.split(delimiter), delimiter)
+            problems += repaired
+            sequence = sequence or stray
+    message = Message(spec.code, fixed, fields)
+    return _new(Frame, (raw, spec.code, message, verdict, sequence, problems))
 
 
 @lru_cache(maxsize=16)
@@ -233,50 +235,58 @@ def encode(
     if spec is None:
         msg = f"message {message.code} is not known"
         raise LocalProtocolError(msg)
-    delimiter = profile.delimiter
-    head = _fixed_part(message.fixed, spec, delimiter)
-    fields = _in_order(message.fields, spec, profile)
-    limit = profile.max_value_length
-    tail = ""
-    if error_detection:
-        tail = "AZ" if spec.code in _WITHOUT_SEQUENCE else f"AY{sequence or '0'}AZ"
-    text = f"{head}{_join(fields, delimiter, limit)}{tail}" if fields else head + tail
-    body = text.encode(profile.encoding, "replace")
-    if len(body.translate(None, _CONTROLS)) != len(body):
-        clean = [(tag, _clean(value)) for tag, value in fields]
-        text = f"{head}{_join(clean, delimiter, limit)}{tail}"
-        body = text.encode(profile.encoding, "replace")
-    if not error_detection:
-        return body + _TERMINATORS[profile.terminator]
-    return b"%b%04X%b" % (body, -byte_sum(body) & 0xFFFF, _TERMINATORS[profile.terminator])
-
-
-def _join(fields: _Fields, delimiter: str, limit: int) -> str:
-    """Return the tagged fields, each with its delimiter, no value longer than the limit or with a
-    delimiter in it.
-    """
-    parts = [tag + value for tag, value in fields]
-    joined = delimiter.join(parts)
-    if joined.count(delimiter) != len(parts) - 1:
-        parts = [part.replace(delimiter, " ") for part in parts]
-        joined = delimiter.join(parts)
-    if limit and len(joined) > limit and max(map(len, parts)) > limit + 2:
-        joined = delimiter.join([part[: limit + 2] for part in parts])
-    return joined + delimiter
-
-
-def _fixed_part(fixed: dict[str, str], spec: MessageSpec, delimiter: str) -> str:
-    """Return command id and fixed part, each field at its exact length."""
     try:
-        values = spec.pick(fixed)
+        values = spec.pick(message.fixed)
     except KeyError:
-        values = spec.pick({**spec.defaults, **fixed})
-    head = spec.code + "".join(values)
-    if spec.legal.fullmatch(head):
-        return head
-    values = tuple(_fit(value, one) for value, one in zip(values, spec.fixed, strict=True))
-    clean = [c if " " <= c <= "~" and c != delimiter else " " for c in "".join(values)]
-    return spec.code + "".join(clean)
+        values = spec.pick({**spec.defaults, **message.fixed})
+    head = "".join(values)
+    if (
+        [*map(len, values)] != spec.lengths
+        or not (head.isascii() and head.isprintable())
+        or profile.delimiter in head
+    ):
+        head = _fit_head(values, spec, profile.delimiter)
+    text = _join(message.fields, spec, profile) if message.fields or spec.required else ""
+    end = _TERMINATORS[profile.terminator]
+    if not error_detection:
+        return f"{spec.code}{head}{text}".encode(profile.encoding, "replace") + end
+    if spec.code in _WITHOUT_SEQUENCE:
+        text = f"{spec.code}{head}{text}AZ"
+    else:
+        text = f"{spec.code}{head}{text}AY{sequence or '0'}AZ"
+    body = text.encode(profile.encoding, "replace")
+    return body + checksum(body) + end
+
+
+def _join(fields: _Fields, spec: MessageSpec, profile: WireProfile) -> str:
+    """Return the tagged fields: required ones added, hidden ones taken out, in the standard's
+    order, each with its delimiter, no value longer than the limit or with a character in it that
+    would break the frame.
+    """
+    if profile.hidden_tags or profile.allowed_tags:
+        fields = list(_visible(fields, spec.required_set, profile))
+    tags, values = zip(*fields) if fields else ((), ())  # noqa: B905 (pairs; keywords cost time)
+    delimiter = profile.delimiter
+    plan = spec.plans.get((delimiter, tags)) or _plan(spec, delimiter, tags)
+    if plan.order:
+        values += plan.blanks
+        values = tuple([values[at] for at in plan.order])
+    text = plan.template % values
+    limit = profile.max_value_length
+    if (
+        not text.isprintable()
+        or text.count(delimiter) != len(values)
+        or (0 < limit < len(text) and max(map(len, values)) > limit)
+    ):
+        values = tuple([_clean(value).replace(delimiter, " ") for value in values])
+        text = plan.template % (tuple([value[:limit] for value in values]) if limit else values)
+    return text
+
+
+def _fit_head(values: tuple[str, ...], spec: MessageSpec, delimiter: str) -> str:
+    """Return the fixed part, each field at its exact length, nothing but printable ASCII."""
+    text = "".join([_fit(value, one) for value, one in zip(values, spec.fixed, strict=True)])
+    return "".join([c if " " <= c <= "~" and c != delimiter else " " for c in text])
 
 
 def _fit(value: str, one: Fixed) -> str:
@@ -290,35 +300,21 @@ def _fit(value: str, one: Fixed) -> str:
     return value.ljust(one.length)[: one.length]
 
 
-def _in_order(fields: _Fields, spec: MessageSpec, profile: WireProfile) -> _Fields:
-    """Return the fields to send: required ones added, hidden ones taken out, in the standard's
-    order.
-    """
-    if profile.hidden_tags or profile.allowed_tags:
-        fields = list(_visible(fields, spec.required_set, profile))
-    tags = tuple([tag for tag, _ in fields])
-    plan = spec.plans.get(tags)
-    if plan is None:
-        plan = _plan(spec, tags)
-    if not plan:
-        return fields
-    present = set(tags)
-    added = [(tag, "") for tag in spec.required if tag not in present]
-    everything = [*fields, *added]
-    return [everything[at] for at in plan]
-
-
-def _plan(spec: MessageSpec, tags: tuple[str, ...]) -> tuple[int, ...]:
-    """Return, and remember, the order for these tags and the missing required ones; empty: as they
-    are.
-    """
+def _plan(spec: MessageSpec, delimiter: str, tags: tuple[str, ...]) -> Plan:
+    """Return, and remember, how these tags and the missing required ones are sent."""
     everything = [*tags, *(tag for tag in spec.required if tag not in tags)]
     places = [spec.rank.get(tag, _UNRANKED) for tag in everything]
-    order = tuple(sorted(range(len(places)), key=places.__getitem__))
-    plan = () if order == tuple(range(len(tags))) else order
+    order = sorted(range(len(places)), key=places.__getitem__)
+    sent = [_clean(everything[at]).replace(delimiter, " ") for at in order]
+    bar = delimiter.replace("%", "%%")
+    plan = Plan(
+        "".join([f"{tag.replace('%', '%%')}%s{bar}" for tag in sent]),
+        () if order == list(range(len(tags))) else tuple(order),
+        ("",) * (len(everything) - len(tags)),
+    )
     if len(spec.plans) >= _MAX_PLANS:
         spec.plans.clear()
-    spec.plans[tags] = plan
+    spec.plans[delimiter, tags] = plan
     return plan
 
 
@@ -336,7 +332,9 @@ def _visible(
 
 def _clean(value: str) -> str:
     """Return a value without control characters: line ends become a blank, the others go."""
-    return " ".join(value.splitlines()).translate(_WITHOUT_CONTROLS)
+    if not _CONTROL.search(value):
+        return value
+    return _CONTROL.sub("", " ".join(value.splitlines()))
 
 
 def format_patron_status(flags: frozenset[PatronFlag]) -> str:

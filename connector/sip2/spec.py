@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass, field
 from operator import itemgetter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,6 +30,7 @@ __all__ = [
     "TAG_SHAPES",
     "Fixed",
     "MessageSpec",
+    "Plan",
     "register_spec",
 ]
 
@@ -71,6 +72,19 @@ class Fixed:
         return self.default.isdigit() and self.length > 1 and not self.is_date
 
 
+class Plan(NamedTuple):
+    """How the tagged fields of one message are sent.
+
+    Attributes:
+        template: ``%``-format of them all. order: which value stands where; empty: as given.
+        blanks: values of the required tags that were missing.
+    """
+
+    template: str
+    order: tuple[int, ...]
+    blanks: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class MessageSpec:
     """One message.
@@ -95,9 +109,10 @@ class MessageSpec:
     end: int = field(init=False)
     legal: re.Pattern[str] = field(init=False, repr=False, compare=False)
     slices: tuple[tuple[str, int, int], ...] = field(init=False)
+    lengths: list[int] = field(init=False, repr=False, compare=False)
     defaults: dict[str, str] = field(init=False, repr=False, compare=False)
     rank: dict[str, int] = field(init=False, repr=False, compare=False)
-    plans: dict[tuple[str, ...], tuple[int, ...]] = field(init=False, repr=False, compare=False)
+    plans: dict[tuple[str, tuple[str, ...]], Plan] = field(init=False, repr=False, compare=False)
     required_set: frozenset[str] = field(init=False)
     tags: frozenset[str] = field(init=False)
     pick: Callable[[Mapping[str, str]], tuple[str, ...]] = field(
@@ -114,6 +129,7 @@ class MessageSpec:
         put = object.__setattr__
         put(self, "end", at)
         put(self, "slices", tuple(slices))
+        put(self, "lengths", [one.length for one in self.fixed])
         put(self, "legal", _legal(self.code, self.fixed))
         put(self, "defaults", {one.name: one.default for one in self.fixed})
         put(self, "rank", {tag: place for place, tag in enumerate(order)})

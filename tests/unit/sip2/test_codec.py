@@ -766,6 +766,10 @@ def test_required_tags_are_always_sent_and_come_first():
         ("a\rb\nc", "a b c"),
         ("a\r\nAFx", "a AFx"),
         ("a\x00b\x07\x7f", "ab"),
+        ("a\x80b\x9b1m\x9f", "ab1m"),
+        ("a\x85b", "a b"),
+        ("\u3000a\u2028b\u200b", "\u3000a\u2028b\u200b"),
+        ("100%s %d %%", "100%s %d %%"),
         ("\u3000全角", "\u3000全角"),
         ("\r", ""),
     ],
@@ -773,6 +777,24 @@ def test_required_tags_are_always_sent_and_come_first():
 def test_a_value_cannot_break_the_frame(value, sent):
     raw = encode(Message("17", {"transaction_date": D}, [("AO", "lib"), ("AB", value)]), PLAIN)
     assert raw.decode() == f"17{D}AOlib|AB{sent}|\r"
+
+
+def test_a_percent_sign_may_stand_anywhere():
+    message = Message("17", {"transaction_date": D}, [("AB", "5%"), ("%s", "x"), ("Z%", "%(a)s")])
+    raw = encode(message, line(delimiter="%"))
+    assert raw.decode() == f"17{D}AO%AB5 % sx%Z  (a)s%\r"
+
+
+def test_a_value_is_cleaned_before_it_is_cut():
+    message = Message("17", {"transaction_date": D}, [("AO", "\x01ab\x85c"), ("AB", "a|bcd")])
+    assert encode(message, line(max_value_length=3)).decode() == f"17{D}AOab |ABa b|\r"
+
+
+@pytest.mark.parametrize("length", [0, 1, 255, 256, 257, 512, 513, 5000])
+@pytest.mark.parametrize("byte", [b"\x00", b"A", b"\xff"])
+def test_checksums_of_any_length(length, byte):
+    body = byte * length
+    assert int(checksum(body), 16) == -sum(body) & 0xFFFF
 
 
 def test_a_value_is_cut_on_a_character_boundary():
@@ -860,6 +882,14 @@ def test_fixed_fields_get_their_exact_length(value, sent):
         Message("66", {"ok": "1", "renewed_count": value, "transaction_date": D}, []), PLAIN
     )
     assert raw.decode() == f"661{sent}0000{D}AO|\r"
+
+
+def test_a_long_fixed_value_does_not_run_into_a_short_neighbour():
+    fixed = {"ok": "1", "renewal_ok": "", "magnetic": "YU", "desensitize": "N"}
+    message = Message("12", {**fixed, "transaction_date": D})
+    assert encode(message, PLAIN).startswith(f"121NYN{D}AO|".encode())
+    fixed = {"uid_algorithm": "", "pwd_algorithm": "01"}
+    assert encode(Message("93", fixed), PLAIN) == b"9300CN|CO|\r"
 
 
 def test_error_detection_fields():
