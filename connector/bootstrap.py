@@ -34,6 +34,7 @@ from connector.services.settlement import Settlement
 from connector.settings import LibrarySettings, Settings, TerminalSettings
 from connector.sip2.gateway import Gateway
 from connector.sip2.pool import BoundedPool
+from connector.sip2.profiles import check_profile
 from connector.sip2.screen import ScreenTexts
 from connector.sip2.terminal import (
     ChecksumPolicy,
@@ -127,6 +128,10 @@ def build(
     """
     plugins = build_plugins(disabled=settings.plugins.disabled)
     libraries = {library.code: library for library in settings.domain_libraries()}
+    terminals = {
+        TerminalId(terminal.login): _terminal(terminal, libraries)
+        for terminal in settings.sip2.terminals
+    }
     if adapters is None:
         adapters = _build_adapters(settings, plugins.ils_adapters(), now)
     if store is None:
@@ -155,10 +160,6 @@ def build(
         now=now,
     )
     circulation, patrons = CirculationService(desk), PatronService(desk)
-    terminals = {
-        TerminalId(terminal.login): _terminal(terminal, libraries)
-        for terminal in settings.sip2.terminals
-    }
     gateway = Gateway(
         libraries=libraries,
         terminals=terminals,
@@ -269,6 +270,7 @@ def _close_all(adapters: Mapping[InstitutionId, IlsAdapter]) -> None:
 
 
 def _terminal(settings: TerminalSettings, libraries: Mapping[InstitutionId, Library]) -> Terminal:
+    """Build one terminal; raises ``ConfigurationError`` naming one that nobody could talk to."""
     library = libraries[InstitutionId(settings.library)]
     wire = WireProfile(
         encoding=settings.encoding,
@@ -282,6 +284,10 @@ def _terminal(settings: TerminalSettings, libraries: Mapping[InstitutionId, Libr
         max_value_length=settings.max_value_length,
         answer_unknown=settings.answer_unknown,
     )
+    try:
+        check_profile(wire)
+    except ConfigurationError as err:
+        raise ConfigurationError(f"Terminal {settings.login}: {err.message}", err.remedy) from err
     return Terminal(
         terminal_id=TerminalId(settings.login),
         institution=library.code,
