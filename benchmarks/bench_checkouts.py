@@ -1,7 +1,8 @@
-"""Durable checkouts per second: the whole service, T1 and T2 committed, on SQLite and PostgreSQL.
+"""Durable checkouts per second: the whole service, both commits, on SQLite and PostgreSQL.
 
-Two ILSs: one in memory, so that our own commits are all that is measured, and the embedded one, which commits too.
-Each worker has patrons and items of its own; a round is eight checkouts, then eight returns that are not counted.
+Two ILSs: one in memory, so that our own commits are all that is measured, and the embedded one,
+which commits too. Each worker has patrons and items of its own; a round is eight checkouts, then
+eight returns that are not counted.
 """
 
 from __future__ import annotations
@@ -140,29 +141,32 @@ def main() -> None:
     print("| store | ILS | workers | checkouts/s | p99 ms |")
     print("|---|---|---|---|---|")
     with postgres_url() as server, tempfile.TemporaryDirectory() as temporary:
-        for store in ("SQLite", "PostgreSQL"):
-            for kind in ("in memory", "embedded"):
-                folder = Path(temporary) / f"{store}-{kind.replace(' ', '')}"
-                folder.mkdir()
-                url = f"sqlite:///{folder}/store.db"
-                if store == "PostgreSQL":
-                    if server is None:
-                        print("| PostgreSQL | | | not installed | |")
-                        break
-                    url = _new_database(server, kind)
-                context = AdapterContext(CODE, "Asia/Shanghai", str(folder), lambda: datetime.now(UTC))
-                adapter: IlsAdapter = (
-                    FakeIls(CODE)
-                    if kind == "in memory"
-                    else SPEC.build(SPEC.settings.model_validate({"path": "ils.db"}), context)
-                )
-                app = open_application(folder, url, adapter)
-                try:
-                    for workers in (1, 8):
-                        rate, p99 = measure(app, workers)
-                        print(f"| {store} | {kind} | {workers} | {rate:,.0f} | {p99:.1f} |", flush=True)
-                finally:
-                    app.close()
+        for kind in ("in memory", "embedded"):
+            folder = Path(temporary) / kind.replace(" ", "-")
+            (folder / "sqlite").mkdir(parents=True)
+            _print_rows("SQLite", kind, folder / "sqlite", f"sqlite:///{folder}/store.db")
+            if server is not None:
+                (folder / "postgresql").mkdir()
+                url = _new_database(server, kind)
+                _print_rows("PostgreSQL", kind, folder / "postgresql", url)
+    if server is None:
+        print("| PostgreSQL | | | not installed | |")
+
+
+def _print_rows(store: str, kind: str, folder: Path, url: str) -> None:
+    context = AdapterContext(CODE, "Asia/Shanghai", str(folder), lambda: datetime.now(UTC))
+    adapter: IlsAdapter = (
+        FakeIls(CODE)
+        if kind == "in memory"
+        else SPEC.build(SPEC.settings.model_validate({"path": "ils.db"}), context)
+    )
+    app = open_application(folder, url, adapter)
+    try:
+        for workers in (1, 8):
+            rate, p99 = measure(app, workers)
+            print(f"| {store} | {kind} | {workers} | {rate:,.0f} | {p99:.1f} |", flush=True)
+    finally:
+        app.close()
 
 
 def _new_database(server: str, kind: str) -> str:

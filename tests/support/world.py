@@ -200,18 +200,18 @@ def _toml(
     sip2: str,
 ) -> str:
     parts = [f'[store]\nkey_file = "onecard.key"\n[sip2]\nport = 0\n{sip2}\n']
-    for code in codes:
-        parts.append(
-            f'[[libraries]]\ncode = "{code}"\nname = "{code}"\nisil = "CN-{code}"\n'
-            f'mode = "{modes.get(code, "enforce")}"\n{library}\n'
-            f"[[libraries.items.shelving]]\n"
-            f'attribute = "permanent_location"\npattern = "stack*"\nshelving = "closed-stack"\n'
-            f"[[libraries.items.shelving]]\n"
-            f'attribute = "permanent_location"\npattern = "ref*"\nshelving = "reference"\n'
-        )
-    for code in codes:
-        parts.append(
-            f'[[sip2.terminals]]\nlogin = "kiosk-{code}"\nlibrary = "{code}"\n{terminal}\n'
-        )
+    parts += [
+        f'[[libraries]]\ncode = "{code}"\nname = "{code}"\nisil = "CN-{code}"\n'
+        f'mode = "{modes.get(code, "enforce")}"\n{library}\n'
+        f"[[libraries.items.shelving]]\n"
+        f'attribute = "permanent_location"\npattern = "stack*"\nshelving = "closed-stack"\n'
+        f"[[libraries.items.shelving]]\n"
+        f'attribute = "permanent_location"\npattern = "ref*"\nshelving = "reference"\n'
+        for code in codes
+    ]
+    parts += [
+        f'[[sip2.terminals]]\nlogin = "kiosk-{code}"\nlibrary = "{code}"\n{terminal}\n'
+        for code in codes
+    ]
     parts.append(f"[policy.student]\neffective_from = 2026-09-01\n{policy}\n")
     return "\n".join(parts)
