@@ -52,7 +52,7 @@ def checksum(body: bytes) -> bytes:
 
 
 def _complement(body: bytes) -> int:
-    """Return what makes the sum of all bytes a multiple of 65536.
+    """Return the negative sum of all bytes, modulo 65536.
 
     The low half of Adler-32 is 1 + the sum modulo 65521, so it is exact up to 256 bytes and far
     faster than ``sum``.

@@ -24,13 +24,14 @@ from connector.errors import LocalProtocolError
 from connector.sip2.checksums import Checksum, checksum, take_tail
 from connector.sip2.dialects import find_dialect
 from connector.sip2.resync import resynchronise
-from connector.sip2.spec import CODE_WIDTH, SPECS, TAG_SHAPES, Fixed, Plan
+from connector.sip2.shapes import CODE_WIDTH, Fixed, Plan
+from connector.sip2.spec import SPECS, TAG_SHAPES
 from connector.sip2.timestamps import format_date, parse_date
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from connector.sip2.spec import MessageSpec
+    from connector.sip2.shapes import MessageSpec
     from connector.sip2.terminal import WireProfile
 
 __all__ = [
@@ -177,7 +178,7 @@ def _field_pattern(delimiter: str) -> re.Pattern[str]:
     and AZ.
     """
     bar = re.escape(delimiter)
-    return re.compile(f"(?<![^{bar}])((?!A[YZ])[A-Z][A-Z0-9])([^{bar}]*){bar}", re.ASCII)
+    return re.compile(f"(?<![^{bar}])((?!A[YZ])[A-Z][A-Z0-9])([^{bar}]*+){bar}", re.ASCII)
 
 
 def _take_odd_fields(

@@ -14,7 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from connector.sip2.spec import DATE, STANDARD_SPECS, MessageSpec, register_spec
+from connector.sip2.shapes import MessageSpec
+from connector.sip2.spec import DATE, STANDARD_SPECS, register_spec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

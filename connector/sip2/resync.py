@@ -16,13 +16,14 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from connector.sip2.spec import CODE_WIDTH, KNOWN_TAGS, Fixed
+from connector.sip2.shapes import CODE_WIDTH, Fixed
+from connector.sip2.spec import KNOWN_TAGS
 from connector.sip2.timestamps import normalise_date
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from connector.sip2.spec import MessageSpec
+    from connector.sip2.shapes import MessageSpec
 
 __all__ = ["Sliced", "resynchronise"]
 
