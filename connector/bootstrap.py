@@ -95,9 +95,13 @@ class Application:
             events=self.plugins.events,
         )
 
-    def pools(self) -> dict[InstitutionId, BoundedPool]:
-        """Return one bounded thread pool per library: a hanging ILS exhausts only its own."""
-        workers = self.settings.sip2.workers
+    def pools(self, workers: int | None = None) -> dict[InstitutionId, BoundedPool]:
+        """Return one bounded thread pool per library: a hanging ILS exhausts only its own.
+
+        Args:
+            workers: threads of each; the settings' number by default.
+        """
+        workers = workers or self.settings.sip2.workers
         return {
             code: BoundedPool(workers, queued=workers * _QUEUE_PER_WORKER, name=f"ils-{code}")
             for code in self.libraries
