@@ -154,7 +154,14 @@ class RosterImport:
                 school=school.code,
                 batch=batch.number,
                 rows=batch.rows,
-                **{outcome.value: n for outcome, n in every.items()},
+                created=every[RowOutcome.CREATED],
+                updated=every[RowOutcome.UPDATED],
+                unchanged=every[RowOutcome.UNCHANGED],
+                duplicate=every[RowOutcome.DUPLICATE],
+                conflict=every[RowOutcome.CONFLICT],
+                invalid=every[RowOutcome.INVALID],
+                needs_guardian=every[RowOutcome.NEEDS_GUARDIAN],
+                held=every[RowOutcome.HELD],
             )
         return ImportReport(batch, roster, every, tuple(problems))
 
