@@ -9,10 +9,10 @@ from __future__ import annotations
 from connector.domain.circulation import Reason, decide_checkin
 from connector.domain.ids import InstitutionId, ItemId
 from connector.domain.library import Library
-from connector.errors import AdapterError, OutcomeUnknown, StorageUnavailable
+from connector.errors import AdapterError, OutcomeUnknown
 from connector.log import get_logger
 from connector.ports.ils import Capability, CheckinResult
-from connector.services.desk import CheckinAnswer, CirculationDesk, Exchange, reason_of
+from connector.services.desk import STORE_DOWN, CheckinAnswer, CirculationDesk, Exchange, reason_of
 
 __all__ = ["Checkin"]
 
@@ -34,7 +34,7 @@ class Checkin:
         local = ItemId(library.code, library.barcodes.normalise(exchange.scanned_item))
         try:
             item = self._returned_item(exchange, library, local)
-        except StorageUnavailable:
+        except STORE_DOWN:
             _log.exception("store.unavailable", institution=library.code)
             item = local
         except AdapterError as err:
@@ -86,7 +86,7 @@ class Checkin:
             returned = self._desk.ledger.record_return(
                 item, exchange.place, returned_at=exchange.context.at
             )
-        except StorageUnavailable:
+        except STORE_DOWN:
             _log.exception("store.unavailable", institution=library.code)
             return
         for loan in returned.closed:

@@ -18,7 +18,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from connector.domain.circulation import Decision, Quota, Reason, decide_checkout
-from connector.domain.ids import IlsPatronId, ItemId
+from connector.domain.ids import Barcode, IlsPatronId, ItemId
 from connector.domain.library import Library, Mode, StoreFailure
 from connector.domain.loan import IlsLoan, Loan, LoanState
 from connector.domain.patron import PatronStanding
@@ -26,12 +26,12 @@ from connector.domain.policy import select_policy
 from connector.errors import (
     AdapterError,
     OutcomeUnknown,
-    StorageUnavailable,
 )
 from connector.log import get_logger
-from connector.ports.ils import Capability, CheckoutResult
+from connector.ports.ils import Capability, CheckoutResult, IlsAdapter
 from connector.ports.ledger import AlreadyHere, Asked, AskLoan, NoPlace, TakenByOther, Verb
 from connector.services.desk import (
+    STORE_DOWN,
     CirculationAnswer,
     CirculationDesk,
     EarlyRefusal,
@@ -69,19 +69,23 @@ class Checkout:
             if library.mode is Mode.OBSERVE:
                 return self._observe(exchange, library, standing)
             prepared = self._prepare(exchange, library, standing)
-        except StorageUnavailable:
-            _log.exception("store.unavailable", institution=library.code)
-            if library.store_failure is StoreFailure.OPEN:
-                return self._pass(exchange, library, ledger=False)
-            return CirculationAnswer(ok=False, reason=Reason.STORE_UNAVAILABLE)
+        except STORE_DOWN:
+            return self._without_store(exchange, library)
         except AdapterError as err:
             return CirculationAnswer(ok=False, reason=reason_of(err))
         try:
             return self._enforce(prepared)
-        except StorageUnavailable:
+        except STORE_DOWN:
             # From here on the ILS may have been asked: nothing may be asked of it twice.
             _log.exception("store.unavailable", institution=library.code)
             return CirculationAnswer(ok=False, reason=Reason.OUTCOME_UNKNOWN)
+
+    def _without_store(self, exchange: Exchange, library: Library) -> CirculationAnswer:
+        """Our database is down and the ILS has not been asked: do what the library chose."""
+        _log.exception("store.unavailable", institution=library.code)
+        if library.store_failure is StoreFailure.OPEN or library.mode is Mode.OBSERVE:
+            return self._pass(exchange, library, ledger=False)
+        return CirculationAnswer(ok=False, reason=Reason.STORE_UNAVAILABLE)
 
     def _prepare(
         self, exchange: Exchange, library: Library, standing: PatronStanding
@@ -113,14 +117,15 @@ class Checkout:
         self, exchange: Exchange, library: Library, standing: PatronStanding
     ) -> CirculationAnswer:
         """Let the ILS answer; write what the policy would have refused, and learn of the loan."""
+        prepared = None
         try:
             prepared = self._prepare(exchange, library, standing)
-        except AdapterError:
-            return self._pass(exchange, library, ledger=False)
-        if isinstance(prepared, EarlyRefusal):
-            self._desk.note_would_refuse(prepared)
-        elif prepared.decision.reason is not None and not self._has_it(prepared):
-            self._desk.note_refusal(prepared, prepared.decision.reason, enforced=False)
+            if isinstance(prepared, EarlyRefusal):
+                self._desk.note_would_refuse(prepared)
+            elif prepared.decision.reason is not None and not self._has_it(prepared):
+                self._desk.note_refusal(prepared, prepared.decision.reason, enforced=False)
+        except (AdapterError, *STORE_DOWN) as err:
+            _log.warning("checkout.not_judged", institution=library.code, error=type(err).__name__)
         answer = self._pass(exchange, library, ledger=False)
         if answer.ok and isinstance(prepared, Lending) and not self._has_it(prepared):
             self._learn(prepared, answer)
@@ -133,12 +138,15 @@ class Checkout:
     def _learn(self, lending: Lending, answer: CirculationAnswer) -> None:
         """Write a loan that the ILS made while the policy only watched."""
         place = lending.exchange.place
-        taken = self._desk.ledger.ask(self._request(lending, enforced=False))
-        if isinstance(taken, TakenByOther):
-            self._desk.ledger.record_supersede(taken.loan.loan_id, place)
+        try:
             taken = self._desk.ledger.ask(self._request(lending, enforced=False))
-        if isinstance(taken, Asked):
-            self._desk.ledger.record_open(taken.loan.loan_id, place, due=answer.due)
+            if isinstance(taken, TakenByOther):
+                self._desk.ledger.record_supersede(taken.loan.loan_id, place)
+                taken = self._desk.ledger.ask(self._request(lending, enforced=False))
+            if isinstance(taken, Asked):
+                self._desk.ledger.record_open(taken.loan.loan_id, place, due=answer.due)
+        except STORE_DOWN:
+            _log.exception("store.unavailable", institution=lending.library.code)
 
     def _decide(self, lending: Lending) -> Decision:
         record = lending.item.record
@@ -171,9 +179,12 @@ class Checkout:
             self._desk.note_refusal(lending, reason, enforced=enforced)
             if enforced:
                 return lending.refused(reason, limit=decision.limit)
-        taken = self._desk.ledger.ask(self._request(lending, enforced=enforced))
-        if isinstance(taken, TakenByOther) and self._close_stale(lending, taken.loan):
+        try:
             taken = self._desk.ledger.ask(self._request(lending, enforced=enforced))
+            if isinstance(taken, TakenByOther) and self._close_stale(lending, taken.loan):
+                taken = self._desk.ledger.ask(self._request(lending, enforced=enforced))
+        except STORE_DOWN:
+            return self._without_store(exchange, lending.library)
         match taken:
             case Asked(loan):
                 return self._ask_ils(lending, loan)
@@ -356,7 +367,7 @@ class Checkout:
         try:
             result = adapter.checkout(patron, item.barcode, exchange.context)
         except OutcomeUnknown:
-            now_with = adapter.fetch_item_loan(item.barcode, patron)
+            now_with = _ask_who_has(adapter, item.barcode, patron)
             if now_with is None or now_with.patron != patron:
                 return CirculationAnswer(
                     ok=False, reason=Reason.OUTCOME_UNKNOWN, passed_through=True
@@ -375,3 +386,10 @@ class Checkout:
             passed_through=True,
             result=result,
         )
+
+
+def _ask_who_has(adapter: IlsAdapter, barcode: Barcode, patron: IlsPatronId) -> IlsLoan | None:
+    try:
+        return adapter.fetch_item_loan(barcode, patron)
+    except AdapterError:
+        return None

@@ -18,7 +18,13 @@ from connector.domain.library import Library, Mode
 from connector.domain.loan import Loan
 from connector.domain.patron import PatronStanding
 from connector.domain.policy import LoanPolicy
-from connector.errors import AdapterError, OutcomeUnknown, StorageUnavailable, UnsupportedOperation
+from connector.errors import (
+    AdapterError,
+    OutcomeUnknown,
+    StorageConflict,
+    StorageUnavailable,
+    UnsupportedOperation,
+)
 from connector.log import get_logger
 from connector.ports.answer import AnswerSlot
 from connector.ports.clock import Clock
@@ -29,6 +35,7 @@ from connector.ports.ledger import Ledger, Place, Verb
 from connector.services.facts import FactReader, ItemView, PatronView
 
 __all__ = [
+    "STORE_DOWN",
     "CheckinAnswer",
     "CirculationAnswer",
     "CirculationDesk",
@@ -43,6 +50,9 @@ __all__ = [
 ]
 
 _log = get_logger(__name__)
+
+STORE_DOWN = (StorageUnavailable, StorageConflict)
+"""Our own database cannot be reached, or stays locked: what follows is the library's choice."""
 
 
 class PinRule:
@@ -260,7 +270,7 @@ class CirculationDesk:
             self.ledger.record_event(
                 verb, exchange.place, patron_id=None, item=item, reason="passed_through"
             )
-        except StorageUnavailable:
+        except STORE_DOWN:
             _log.exception("store.unavailable", institution=library.code)
 
 

@@ -17,7 +17,7 @@ from connector.domain.library import Library, Mode
 from connector.domain.loan import LoanState
 from connector.domain.patron import PatronFacts, PatronFlag, PatronStanding
 from connector.domain.policy import LoanPolicy, RenewalBar, select_policy
-from connector.errors import OutcomeUnknown, StorageUnavailable
+from connector.errors import OutcomeUnknown
 from connector.log import get_logger
 from connector.ports.ils import (
     BlockReason,
@@ -28,7 +28,14 @@ from connector.ports.ils import (
     HoldResult,
     IlsAdapter,
 )
-from connector.services.desk import CirculationDesk, Exchange, PinRule, patron_bar, pin_to_check
+from connector.services.desk import (
+    STORE_DOWN,
+    CirculationDesk,
+    Exchange,
+    PinRule,
+    patron_bar,
+    pin_to_check,
+)
 from connector.services.facts import PatronView, count_quota
 
 __all__ = ["LoanLine", "PatronAnswer", "PatronService"]
@@ -105,7 +112,7 @@ class PatronService:
                 pin=exchange.context.pin,
             )
             return self._enrolled(exchange, library, view)
-        except StorageUnavailable:
+        except STORE_DOWN:
             _log.exception("store.unavailable", institution=library.code)
             return self._passed(exchange, library)
 
@@ -220,9 +227,9 @@ class PatronService:
         adapter = self._desk.adapters[library.code]
         try:
             standing = self._desk.find_standing(exchange, library)
-        except StorageUnavailable:
+        except STORE_DOWN:
             _log.exception("store.unavailable", institution=library.code)
-            return Reason.STORE_UNAVAILABLE
+            standing = None
         patron = IlsPatronId(exchange.scanned_patron)
         if standing is not None and library.mode is Mode.ENFORCE:
             patron = standing.ils_patron or patron

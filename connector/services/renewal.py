@@ -21,13 +21,13 @@ from connector.errors import (
     AdapterAuthFailed,
     AdapterError,
     AdapterUnavailable,
-    StorageUnavailable,
     UnsupportedOperation,
 )
 from connector.log import get_logger
 from connector.ports.ils import Capability, CheckoutResult
 from connector.ports.ledger import Verb
 from connector.services.desk import (
+    STORE_DOWN,
     CirculationAnswer,
     CirculationDesk,
     EarlyRefusal,
@@ -71,8 +71,10 @@ class Renewal:
             if row is None:
                 return CirculationAnswer(ok=False, reason=Reason.NOT_ON_LOAN)
             return self.renew_loan(exchange, library, view, row)
-        except StorageUnavailable:
+        except STORE_DOWN:
             _log.exception("store.unavailable", institution=library.code)
+            if library.mode is Mode.OBSERVE:
+                return self._pass(exchange, library, ledger=False)
             return CirculationAnswer(ok=False, reason=Reason.STORE_UNAVAILABLE)
         except AdapterError as err:
             return CirculationAnswer(ok=False, reason=reason_of(err))
@@ -83,8 +85,10 @@ class Renewal:
         """Renew each loan by itself; a refusal of the patron as a whole is one answer."""
         library = self._desk.libraries[exchange.institution]
         try:
+            if library.mode is Mode.OBSERVE:
+                return self._pass_all(exchange, library)
             standing = self._desk.find_standing(exchange, library)
-            if standing is None or library.mode is Mode.OBSERVE:
+            if standing is None:
                 return self._pass_all(exchange, library)
             view = self._read(exchange, library, standing)
             bar = patron_bar(view, exchange)
@@ -95,7 +99,7 @@ class Renewal:
                 (loan.item.barcode, self.renew_loan(exchange, library, view, loan))
                 for loan in loans
             )
-        except StorageUnavailable:
+        except STORE_DOWN:
             _log.exception("store.unavailable", institution=library.code)
             return CirculationAnswer(ok=False, reason=Reason.STORE_UNAVAILABLE)
         except AdapterError as err:
@@ -123,13 +127,16 @@ class Renewal:
                     self._desk.note_refusal(
                         lending, lending.decision.reason, enforced=False, renewal=True
                     )
-        except AdapterError as err:
+        except (AdapterError, *STORE_DOWN) as err:
             _log.warning("renewal.not_judged", institution=library.code, error=type(err).__name__)
         answer = self._pass(exchange, library, ledger=False)
         if answer.ok and row is not None:
-            self._desk.ledger.record_renewal(
-                row.loan_id, exchange.place, due=answer.due, renewals=row.renewals + 1
-            )
+            try:
+                self._desk.ledger.record_renewal(
+                    row.loan_id, exchange.place, due=answer.due, renewals=row.renewals + 1
+                )
+            except STORE_DOWN:
+                _log.exception("store.unavailable", institution=library.code)
         return answer
 
     def _pass_all(
@@ -266,9 +273,18 @@ class Renewal:
         result: CheckoutResult | None,
     ) -> CirculationAnswer:
         mismatch = dates_differ(due, lending.decision.due, lending.library)
-        saved = self._desk.ledger.record_renewal(
-            row.loan_id, lending.exchange.place, due=due, renewals=renewals, due_mismatch=mismatch
-        )
+        try:
+            saved = self._desk.ledger.record_renewal(
+                row.loan_id,
+                lending.exchange.place,
+                due=due,
+                renewals=renewals,
+                due_mismatch=mismatch,
+            )
+        except STORE_DOWN:
+            # The ILS has renewed it; the next exchange finds that out. No yes before it is written.
+            _log.exception("store.unavailable", institution=lending.library.code)
+            return lending.refused(Reason.OUTCOME_UNKNOWN, due=row.due)
         self._desk.track("loan.renewed", lending.exchange, saved, mismatch=mismatch)
         record = lending.item.record
         return CirculationAnswer(
