@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
@@ -16,6 +16,8 @@ from connector.domain.item import ItemRules
 from connector.domain.policy import LoanPolicy
 
 __all__ = ["BarcodeRule", "Library", "Mode", "StoreFailure", "resolve_owners"]
+
+_LONGEST_CLOSURE_DAYS = 366
 
 
 class Mode(StrEnum):
@@ -62,6 +64,7 @@ class Library:
 
     Attributes:
         closed_weekdays: 0 = Monday.
+        closing_time: when it closes on an open day, in its zone; None = not told.
     """
 
     code: InstitutionId
@@ -73,6 +76,7 @@ class Library:
     store_failure: StoreFailure = StoreFailure.CLOSED
     closed_dates: frozenset[date] = frozenset()
     closed_weekdays: frozenset[int] = frozenset()
+    closing_time: time | None = None
     barcodes: BarcodeRule = BarcodeRule()
     item_rules: ItemRules = field(default_factory=ItemRules)
     policies: tuple[LoanPolicy, ...] = ()
@@ -80,6 +84,21 @@ class Library:
     def is_closed(self, day: date) -> bool:
         """Say whether the library is closed on a day."""
         return day in self.closed_dates or day.weekday() in self.closed_weekdays
+
+    def last_closing(self, now: datetime) -> datetime | None:
+        """Return the moment when the library last closed, as UTC; None when it does not tell.
+
+        A book that was dropped at night was returned then (decision 17).
+        """
+        if self.closing_time is None:
+            return None
+        day = self.today(now)
+        for back in range(_LONGEST_CLOSURE_DAYS):
+            closed_on = day - timedelta(days=back)
+            moment = datetime.combine(closed_on, self.closing_time, tzinfo=self.zone)
+            if moment <= now and not self.is_closed(closed_on):
+                return moment.astimezone(UTC)
+        return None
 
     def today(self, now: datetime) -> date:
         """Return the calendar day in the library's zone."""

@@ -6,6 +6,8 @@ even while our own database is down, and frees the quota place at once.
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from connector.domain.circulation import Reason, decide_checkin
 from connector.domain.ids import InstitutionId, ItemId
 from connector.domain.library import Library
@@ -41,10 +43,9 @@ class Checkin:
             return CheckinAnswer(ok=False, item=local, reason=reason_of(err))
         if item is None:
             return CheckinAnswer(ok=False, item=local, reason=Reason.AMBIGUOUS_ITEM)
+        returned_at = self._effective_date(exchange, item)
         try:
-            result = adapter.checkin(
-                item.barcode, exchange.context, returned_at=exchange.context.at
-            )
+            result = adapter.checkin(item.barcode, exchange.context, returned_at=returned_at)
         except OutcomeUnknown:
             try:
                 returned = adapter.fetch_item_loan(item.barcode) is None
@@ -56,7 +57,7 @@ class Checkin:
         except AdapterError as err:
             return CheckinAnswer(ok=False, item=item, reason=reason_of(err))
         if result.ok:
-            self._note_return(exchange, library, item)
+            self._note_return(exchange, library, item, returned_at)
         return CheckinAnswer(
             ok=result.ok, item=item, reason=None if result.ok else Reason.ILS_REFUSED, result=result
         )
@@ -81,10 +82,23 @@ class Checkin:
         owner = decide_checkin(owners, local=library.code, loan_owner=decided)
         return None if owner is None else ItemId(InstitutionId(owner), local.barcode)
 
-    def _note_return(self, exchange: Exchange, library: Library, item: ItemId) -> None:
+    def _effective_date(self, exchange: Exchange, item: ItemId) -> datetime:
+        """Return when the return counts: a book drop's date, but never before the loan began."""
+        if exchange.returned_at is None:
+            return exchange.context.at
+        try:
+            loan = self._desk.ledger.find_unclosed(item)
+        except STORE_DOWN:
+            return exchange.context.at
+        began = loan.opened_at if loan is not None else None
+        return exchange.returned_at if began is None else max(exchange.returned_at, began)
+
+    def _note_return(
+        self, exchange: Exchange, library: Library, item: ItemId, returned_at: datetime
+    ) -> None:
         try:
             returned = self._desk.ledger.record_return(
-                item, exchange.place, returned_at=exchange.context.at
+                item, exchange.place, returned_at=returned_at
             )
         except STORE_DOWN:
             _log.exception("store.unavailable", institution=library.code)

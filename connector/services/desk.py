@@ -70,6 +70,7 @@ class Exchange:
     Attributes:
         scanned_patron, scanned_item: as scanned.
         slot: who may still say yes.
+        returned_at: when a return takes effect, where that is not ``context.at`` (book drops).
         may_renew: the terminal allows a checkout to renew (SC renewal policy); the policy must
             allow it too.
     """
@@ -82,6 +83,7 @@ class Exchange:
     slot: AnswerSlot = field(default_factory=AnswerSlot)
     pin_rule: str = PinRule.IF_SENT
     may_renew: bool = False
+    returned_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

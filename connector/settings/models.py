@@ -12,7 +12,7 @@ Rules —
 from __future__ import annotations
 
 import re
-from datetime import date
+from datetime import date, time
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -173,6 +173,7 @@ class LibrarySettings(Table):
     branches: tuple[Branch, ...] = ()
     closed_dates: frozenset[date] = frozenset()
     closed_weekdays: frozenset[Weekday] = frozenset()
+    closing_time: time | None = None
     barcodes: BarcodeSettings = BarcodeSettings()
     items: ItemSettings = ItemSettings()
     ils: IlsSettings | None = None
@@ -190,6 +191,7 @@ class LibrarySettings(Table):
             store_failure=self.store_failure,
             closed_dates=self.closed_dates,
             closed_weekdays=self.closed_weekdays,
+            closing_time=self.closing_time,
             barcodes=BarcodeRule(**self.barcodes.model_dump()),
             item_rules=ItemRules(
                 foreign=rules.foreign,

@@ -31,6 +31,7 @@ mode = {mode}                    # observe: only log | enforce | bypass: the ILS
 # store_failure = "closed"          # when our database is down; open = the ILS decides alone
 # closed_weekdays = ["monday"]
 # closed_dates = [2026-10-01, 2026-10-02]
+# closing_time = 17:30:00           # a return in a book drop takes effect at the last closing
 
 # [[library.branches]]
 # code = "main"

@@ -135,6 +135,7 @@ class Answering:
             scanned_patron=self.request.get("AA"),
             slot=self.turn.slot,
             pin_rule=terminal.pin.value,
+            returned_at=self._returned_at() if self.request.code == "09" else None,
             may_renew=self.request.fixed.get("sc_renewal_policy") == "Y",
         )
 
@@ -142,14 +143,21 @@ class Answering:
         return self.request.fixed.get("no_block") == "Y" and self.permits(Permission.OFFLINE_UPLOAD)
 
     def _moment(self) -> datetime:
-        """Return when it happened: now, or the terminal's date where that counts."""
-        stamp = ""
-        if self._is_upload():
-            stamp = self.request.fixed.get("return_date") or self.request.fixed.get(
-                "transaction_date", ""
-            )
-        elif self.terminal.kind is TerminalKind.BOOKDROP:
-            stamp = self.request.fixed.get("return_date", "")
+        """Return when it happened: now, or the terminal's date of an off-line upload."""
+        if not self._is_upload():
+            return self.now
+        fixed = self.request.fixed
+        return self._bounded(fixed.get("return_date") or fixed.get("transaction_date", ""))
+
+    def _returned_at(self) -> datetime | None:
+        """Return when what lies in a book drop was returned: at the last closing (decision 17)."""
+        if self.terminal.kind is not TerminalKind.BOOKDROP or self._is_upload():
+            return None
+        closing = self.library.last_closing(self.now)
+        return closing or self._bounded(self.request.fixed.get("return_date", ""))
+
+    def _bounded(self, stamp: str) -> datetime:
+        """Return the terminal's date where it can be right, else now."""
         claimed = parse_date(stamp, self.library.zone) if stamp.strip() else None
         if claimed is None or not self.now - _OLDEST_UPLOAD <= claimed <= self.now + _CLOCK_SLACK:
             return self.now

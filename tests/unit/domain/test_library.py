@@ -1,6 +1,6 @@
 """Whose item a barcode is, closed days, the calendar day."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -82,3 +82,30 @@ def test_closed_days():
 def test_today_is_the_library_s_day():
     assert PLAIN.today(datetime(2026, 9, 10, 15, 59, tzinfo=UTC)) == date(2026, 9, 10)
     assert PLAIN.today(datetime(2026, 9, 10, 16, 0, tzinfo=UTC)) == date(2026, 9, 11)
+
+
+@pytest.mark.parametrize(
+    ("now", "closing"),
+    [
+        ("2026-11-24 17:30", "2026-11-24 17:30"),
+        ("2026-11-24 17:29", "2026-11-22 17:30"),
+        ("2026-11-23 23:00", "2026-11-22 17:30"),
+    ],
+)
+def test_last_closing_skips_closed_days(now, closing):
+    zone = ZoneInfo("Asia/Shanghai")
+    library = Library(
+        InstitutionId("L"), "L", zone, closed_weekdays=frozenset({0}), closing_time=time(17, 30)
+    )
+    moment = datetime.fromisoformat(now).replace(tzinfo=zone)
+    assert library.last_closing(moment) == datetime.fromisoformat(closing).replace(tzinfo=zone)
+
+
+def test_last_closing_of_a_library_that_does_not_tell_or_never_opens():
+    zone = ZoneInfo("Asia/Shanghai")
+    now = datetime(2026, 11, 24, 12, tzinfo=zone)
+    assert Library(InstitutionId("L"), "L", zone).last_closing(now) is None
+    never = Library(
+        InstitutionId("L"), "L", zone, closed_weekdays=frozenset(range(7)), closing_time=time(17)
+    )
+    assert never.last_closing(now) is None
