@@ -8,6 +8,7 @@ Nothing here knows a table. Rules (decision 8) —
   because deleting a key must delete it;
 - PostgreSQL: psycopg 3, READ COMMITTED, rows that must not change are locked by the caller;
 - ``fetch`` is the hot path: one raw statement, no transaction, positional ``?`` on both databases;
+  on SQLite without SQLAlchemy, which took four times as long as the statement;
 - readers have connections of their own, on which nothing ever begins; a read whose connection the
   server has closed is made once more on a new one;
 - a database's own exception never leaves this module: it becomes ``StorageConflict`` (retry once)
@@ -24,7 +25,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import psycopg
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
@@ -33,6 +34,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from connector.errors import ConfigurationError, StorageConflict, StorageUnavailable
+from connector.storage.sqlite_readers import SqliteReaders
 
 __all__ = ["Database", "moment_parameter", "parse_moment", "psycopg_style", "sqlite_file"]
 
@@ -85,6 +87,7 @@ class Database:
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self.file = sqlite_file(url)
         self._write_turn = threading.Lock()
+        self._sqlite_readers: SqliteReaders | None = None
         if self.file is not None and not self.file.exists():
             with suppress(OSError):  # a folder that is not there is told at the first connection
                 self.file.touch(mode=0o600)
@@ -105,6 +108,7 @@ class Database:
             event.listen(self._writer, "connect", _prepare_sqlite)
             event.listen(self._writer, "begin", _begin_immediate)
             event.listen(self._reader, "connect", _prepare_sqlite)
+            self._sqlite_readers = SqliteReaders(self._connect_reader)
         else:
             arguments["connect_args"] = {"options": "-c timezone=UTC", "connect_timeout": 5}
             self._writer = create_engine(parsed, pool_pre_ping=True, **arguments)
@@ -160,6 +164,8 @@ class Database:
             sql: with ``?`` for each parameter, and no other question or per cent mark.
         """
         try:
+            if self._sqlite_readers is not None:
+                return self._sqlite_readers.fetch(sql, parameters)
             return self._fetch_once(sql, parameters)
         except psycopg.OperationalError:
             self._reader.dispose()
@@ -167,7 +173,7 @@ class Database:
             _raise_mapped(err)
         try:
             return self._fetch_once(sql, parameters)
-        except (DBAPIError, sqlite3.Error, psycopg.Error, PoolTimeoutError) as err:
+        except (DBAPIError, psycopg.Error, PoolTimeoutError) as err:
             _raise_mapped(err)
 
     def _fetch_once(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
@@ -175,18 +181,27 @@ class Database:
         try:
             cursor = connection.cursor()
             try:
-                cursor.execute(sql if self.is_sqlite else psycopg_style(sql), parameters)
+                cursor.execute(psycopg_style(sql), parameters)
                 return list(cursor.fetchall())
             finally:
                 cursor.close()
-        except (sqlite3.OperationalError, psycopg.OperationalError):
+        except psycopg.OperationalError:
             connection.invalidate()
             raise
         finally:
             connection.close()
 
+    def _connect_reader(self) -> sqlite3.Connection:
+        """Open a connection as the reader's pool would, and take it out of the pool."""
+        pooled = self._reader.raw_connection()
+        connection = cast("sqlite3.Connection", pooled.driver_connection)
+        pooled.detach()
+        return connection
+
     def close(self) -> None:
         """Close every connection."""
+        if self._sqlite_readers is not None:
+            self._sqlite_readers.close()
         self._writer.dispose()
         self._reader.dispose()
 

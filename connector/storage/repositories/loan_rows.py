@@ -10,16 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from connector.domain.ids import (
-    Barcode,
-    BranchId,
-    IlsPatronId,
-    InstitutionId,
-    ItemId,
-    LoanId,
-    PatronId,
-    TerminalId,
-)
+from connector.domain.ids import ItemId, LoanId, PatronId
 from connector.domain.item import LanguageClass
 from connector.domain.loan import UNCLOSED, Loan, LoanOrigin, LoanState
 from connector.storage.engine import Database, parse_moment
@@ -88,29 +79,35 @@ class LoanRow:
 
 def read_loan(row: Sequence[Any]) -> Loan:
     """Return the loan of a row that starts with the columns of ``Loan``."""
-    asked_at = parse_moment(row[8])
-    assert asked_at is not None  # noqa: S101 - the column is NOT NULL
+    # Five of them in every exchange: one unpacking, positional arguments, no calls for nulls.
+    (
+        loan_id, person_id, owner, barcode, institution, ils_patron, state, language, asked_at,
+        branch, terminal, opened_at, due, renewals, renewed_at, origin, due_mismatch, over_limit,
+        first_absent_at, closed_at, policy_version,
+    ) = row[:21]  # fmt: skip
+    asked = parse_moment(asked_at)
+    assert asked is not None  # noqa: S101 - the column is NOT NULL
     return Loan(
-        loan_id=LoanId(row[0]),
-        patron_id=PatronId(row[1]),
-        item=ItemId(InstitutionId(row[2]), Barcode(row[3])),
-        lender=InstitutionId(row[4]),
-        ils_patron=IlsPatronId(row[5]),
-        state=_STATES[row[6]],
-        language=_LANGUAGES[row[7]],
-        asked_at=asked_at,
-        branch=BranchId(row[9]) if row[9] is not None else None,
-        terminal=TerminalId(row[10]) if row[10] is not None else None,
-        opened_at=parse_moment(row[11]),
-        due=parse_moment(row[12]),
-        renewals=row[13],
-        renewed_at=parse_moment(row[14]),
-        origin=_ORIGINS[row[15]],
-        due_mismatch=bool(row[16]),
-        over_limit=bool(row[17]),
-        first_absent_at=parse_moment(row[18]),
-        closed_at=parse_moment(row[19]),
-        policy_version=row[20],
+        loan_id,
+        person_id,
+        ItemId(owner, barcode),
+        institution,
+        ils_patron,
+        _STATES[state],
+        _LANGUAGES[language],
+        asked,
+        branch,
+        terminal,
+        opened_at and parse_moment(opened_at),
+        due and parse_moment(due),
+        renewals,
+        renewed_at and parse_moment(renewed_at),
+        _ORIGINS[origin],
+        bool(due_mismatch),
+        bool(over_limit),
+        first_absent_at and parse_moment(first_absent_at),
+        closed_at and parse_moment(closed_at),
+        policy_version,
     )
 
 
