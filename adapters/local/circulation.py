@@ -58,9 +58,8 @@ class LocalCirculation(LocalReturns):
 
     def fetch_item(self, barcode: Barcode) -> IlsItem | None:
         """Return the item, or None."""
-        with self.database.read() as connection:
-            row = connection.exec_driver_sql(FETCH_ITEM, (barcode,)).fetchone()
-        return None if row is None else item_from_row(row, self.settings)
+        rows = self.database.fetch(FETCH_ITEM, (barcode,))
+        return item_from_row(rows[0], self.settings) if rows else None
 
     def fetch_item_loan(
         self, barcode: Barcode, patron: IlsPatronId | None = None

@@ -3,7 +3,8 @@
 Nothing here knows a table. Rules: WAL, ``synchronous=FULL``, foreign keys on, what is
 deleted is overwritten; every writer begins
 with ``BEGIN IMMEDIATE`` (with a deferred begin two checkouts could both read "not on loan"); reads
-are single statements in autocommit, each of which sees one snapshot.
+are single statements in autocommit, each of which sees one snapshot. ``fetch`` makes those of a
+kiosk's exchange without SQLAlchemy, which took five times as long as the statement.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 from alembic import command
 from alembic.config import Config
@@ -50,6 +53,31 @@ class Database:
         self._closed = False
         self._engine = _make_engine(path)
         self._writer = self._engine.execution_options(immediate=True)
+        self._idle: deque[sqlite3.Connection] = deque()
+
+    def fetch(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
+        """Return all rows of one statement that reads, by a bare connection that nobody else has.
+
+        Raises:
+            AdapterUnavailable: the file cannot be opened or read.
+        """
+        self._open()
+        try:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = self._connect()
+            try:
+                rows = connection.execute(sql, parameters).fetchall()
+            except BaseException:
+                connection.close()
+                raise
+        except (sqlite3.Error, DBAPIError, PoolTimeout, OSError) as err:
+            raise self._unavailable(err) from err
+        self._idle.append(connection)
+        if self._closed:
+            self._close_idle()
+        return rows
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -93,6 +121,7 @@ class Database:
         """Close every connection; the database cannot be used afterwards."""
         with self._lock:
             self._closed = True
+            self._close_idle()
             self._engine.dispose()
 
     def migrate(self, revision: str = "head") -> None:
@@ -102,6 +131,21 @@ class Database:
             config.attributes["connection"] = connection
             down = revision == "base" or revision < (_current_revision(connection) or "")
             (command.downgrade if down else command.upgrade)(config, revision)
+
+    def _connect(self) -> sqlite3.Connection:
+        """Open a connection as the pool would, and take it out of the pool."""
+        pooled = self._engine.raw_connection()
+        connection = cast("sqlite3.Connection", pooled.driver_connection)
+        pooled.detach()
+        return connection
+
+    def _close_idle(self) -> None:
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                return
+            connection.close()
 
     def _open(self) -> None:
         if self._closed:

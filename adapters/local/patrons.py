@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from adapters.local.base import LocalBase
-from adapters.local.mapping import text_of
+from adapters.local.mapping import FETCH_PATRON, PatronRow, load_patron, text_of
 from connector.domain.ids import IlsPatronId
 from connector.domain.patron import PatronFacts
 from connector.errors import NotFound
@@ -28,8 +28,7 @@ class LocalPatrons(LocalBase):
     def fetch_patron(self, identifier: IlsPatronId, pin: str | None = None) -> PatronFacts:
         """Return everything about one patron in one read."""
         as_of = self.now()
-        with self.database.read() as connection:
-            patron = self.find_patron_row(connection, identifier)
+        patron = self._read_patron(identifier)
         if patron is None:
             return PatronFacts(
                 ils_patron=identifier,
@@ -45,8 +44,7 @@ class LocalPatrons(LocalBase):
 
     def verify_pin(self, identifier: IlsPatronId, pin: str) -> bool:
         """Say whether the PIN is right; an unknown patron has none."""
-        with self.database.read() as connection:
-            patron = self.find_patron_row(connection, identifier)
+        patron = self._read_patron(identifier)
         return patron is not None and self.is_pin_right(patron.pin_hash, pin)
 
     def find_patron(
@@ -174,6 +172,10 @@ class LocalPatrons(LocalBase):
                 " closed_at=? WHERE id=?",
                 (at, patron.row_id),
             )
+
+    def _read_patron(self, identifier: IlsPatronId) -> PatronRow | None:
+        rows = self.database.fetch(FETCH_PATRON, (identifier,))
+        return load_patron(rows[0]) if rows else None
 
     def _require(self, connection: Connection, identifier: IlsPatronId) -> int:
         patron = self.find_patron_row(connection, identifier)
