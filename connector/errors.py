@@ -10,13 +10,16 @@ command line.
     ├ ConfigurationError        stop: a person must change settings
     ├ ProtocolError             LocalProtocolError | RemoteProtocolError
     ├ AdapterError              carries the adapter's name and the institution
-    │  ├ AdapterUnavailable     retry later (timeout before sending, refused, 5xx, 429)
-    │  ├ OutcomeUnknown         the request was sent and no answer came: ask before doing anything
-    again │  ├ AdapterAuthFailed      stop: credentials │  ├ UnexpectedResponse     the ILS answered
-    in a shape we don't know │  └ UnsupportedOperation   not in ``adapter.capabilities`` ├
-    RecordError               skip and report: roster row, MARC record ├ NotFound
-    patron, item ├ StorageConflict           retry once ├ StorageUnavailable        our own database
-    cannot be reached: fail as the library chose └ PluginError               isolate and log
+    │  ├ AdapterUnavailable     retry later; nothing was done (no connection, refused, 5xx, 429)
+    │  ├ OutcomeUnknown         it was sent and no answer came: ask before doing anything again
+    │  ├ AdapterAuthFailed      stop: credentials
+    │  ├ UnexpectedResponse     the ILS answered in a shape that we don't know
+    │  └ UnsupportedOperation   not in ``adapter.capabilities``
+    ├ RecordError               skip and report: roster row, MARC record
+    ├ NotFound                  patron, item
+    ├ StorageConflict           storage has retried once: report, or look again and decide anew
+    ├ StorageUnavailable        our own database cannot be reached: fail as the library chose
+    └ PluginError               isolate and log
 
 Rules: an exception holds ids and codes, never names, identity numbers, PINs or frames. A refused
 checkout is a ``Decision``, not an exception. Always ``raise … from err``.
@@ -160,7 +163,15 @@ class NotFound(ConnectorError):
 
 
 class StorageConflict(ConnectorError):
-    """Two transactions met; retry once."""
+    """Two transactions met, or what was to be stored is taken; storage has tried once more itself.
+
+    Args:
+        code: a short machine word, such as ``busy``, ``constraint`` or ``open_application``.
+    """
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
 
 
 class StorageUnavailable(ConnectorError):

@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select, update
 
 from connector.storage import tables
+from connector.storage.retry import retry_once
 from connector.storage.unit_of_work import UnitOfWorkFactory
 
 __all__ = ["Outbox", "OutboxMessage"]
@@ -53,6 +54,7 @@ class Outbox:
             )
             return {row[0]: row[1] for row in rows}
 
+    @retry_once
     def lease(
         self, destination: str, now: datetime, *, lease: timedelta, limit: int = 50
     ) -> tuple[OutboxMessage, ...]:
@@ -101,6 +103,7 @@ class Outbox:
         """Put it aside for a person; what comes after it goes on."""
         return self._finish(message_id, parked_at=now, error=error)
 
+    @retry_once
     def _finish(self, message_id: str, **values: object) -> bool:
         with self._work.begin() as unit:
             result = unit.connection.execute(

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Row, select
 
 from connector.storage import tables
 from connector.storage.audit_chain import link
+from connector.storage.retry import retry_once
 from connector.storage.unit_of_work import UnitOfWorkFactory
 
 __all__ = ["StoredAudit"]
@@ -29,6 +30,7 @@ class StoredAudit:
     def __init__(self, work: UnitOfWorkFactory) -> None:
         self._work = work
 
+    @retry_once
     def append(
         self,
         action: str,

@@ -18,6 +18,7 @@ from connector.domain.ids import Identifier, InstitutionId, PatronId
 from connector.errors import StorageConflict
 from connector.ports.enrolment import Consent
 from connector.storage import tables
+from connector.storage.retry import retry_once
 from connector.storage.unit_of_work import UnitOfWorkFactory
 
 __all__ = ["StoredConsents"]
@@ -39,6 +40,7 @@ class StoredConsents:
     def __init__(self, units: UnitOfWorkFactory) -> None:
         self._units = units
 
+    @retry_once
     def record_consent(
         self,
         patron_id: PatronId,
@@ -75,6 +77,7 @@ class StoredConsents:
                 institution=institution,
             )
 
+    @retry_once
     def withdraw_consent(
         self, patron_id: PatronId, scope: ConsentScope, *, actor: str, now: datetime
     ) -> bool:
@@ -124,6 +127,7 @@ class StoredConsents:
         }
         return tuple(latest.values())
 
+    @retry_once
     def record_undertaking(
         self,
         patron_id: PatronId,
@@ -155,6 +159,7 @@ class StoredConsents:
                 institution=institution,
             )
 
+    @retry_once
     def erase_applicant(
         self,
         patron_id: PatronId,
@@ -170,18 +175,13 @@ class StoredConsents:
         """
         application = tables.application
         with self._units.begin() as unit:
-            opened = unit.connection.execute(
-                select(
-                    exists().where(
-                        application.c.person_id == patron_id,
-                        or_(
-                            application.c.state.in_(_OPENED),
-                            application.c.activated_at.is_not(None),
-                        ),
-                    )
-                )
-            ).scalar_one()
-            if opened:
+            # Under lock, so that no activation begins between the look and the removal.
+            found = unit.connection.execute(
+                select(application.c.state, application.c.activated_at)
+                .where(application.c.person_id == patron_id)
+                .with_for_update()
+            ).all()
+            if any(row.state in _OPENED or row.activated_at is not None for row in found):
                 raise StorageConflict("card_was_opened")
             institution = unit.connection.execute(
                 select(tables.person.c.institution).filter_by(person_id=patron_id)
@@ -209,6 +209,7 @@ class StoredConsents:
                 institution=institution or "",
             )
 
+    @retry_once
     def forget_refusal(self, identifiers: Sequence[Identifier]) -> None:
         """Drop the digests: the guardian changed his mind."""
         with self._units.begin() as unit:

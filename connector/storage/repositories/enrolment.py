@@ -32,6 +32,7 @@ from connector.storage import tables
 from connector.storage.repositories.consents import StoredConsents
 from connector.storage.repositories.rows import fetch_row
 from connector.storage.repositories.schools import StoredSchools
+from connector.storage.retry import retry_once
 from connector.storage.unit_of_work import UnitOfWork
 
 __all__ = ["StoredEnrolment"]
@@ -50,6 +51,7 @@ _STAMPS: Mapping[ApplicationState, tuple[str, ...]] = {
 class StoredEnrolment(StoredSchools, StoredConsents):
     """``EnrolmentStore`` on SQLite or PostgreSQL."""
 
+    @retry_once
     def add_application(self, new: NewApplication, *, actor: str, now: datetime) -> Application:
         """Enter an application; ``StorageConflict`` when the person has an open one (A24)."""
         values = {
@@ -118,6 +120,7 @@ class StoredEnrolment(StoredSchools, StoredConsents):
             rows = connection.execute(query).all()
         return tuple(_application(row) for row in rows)
 
+    @retry_once
     def update_application(
         self, application_id: str, *, class_name: str, district: str, actor: str, now: datetime
     ) -> None:
@@ -132,6 +135,7 @@ class StoredEnrolment(StoredSchools, StoredConsents):
             row = fetch_row(unit, table, application_id=application_id)
             _audit_application(unit, "enrolment.changed", row, actor)
 
+    @retry_once
     def move_application(
         self,
         application_id: str,
@@ -165,6 +169,7 @@ class StoredEnrolment(StoredSchools, StoredConsents):
                 _audit_application(unit, f"enrolment.{new.value}", row, actor, reason=reason)
         return bool(changed)
 
+    @retry_once
     def begin_activation(
         self, application_id: str, *, cards: CardRange, actor: str, now: datetime
     ) -> Application | None:
@@ -198,6 +203,7 @@ class StoredEnrolment(StoredSchools, StoredConsents):
             _audit_application(unit, "enrolment.activating", row, actor)
         return _application(row)
 
+    @retry_once
     def save_error(self, application_id: str, code: str, *, now: datetime) -> None:
         """Record why an activation failed; the state stays, so that it can be tried again."""
         table = tables.application

@@ -11,6 +11,7 @@ from sqlalchemy import select, update
 
 from connector.domain.library import Library
 from connector.storage import tables
+from connector.storage.retry import retry_once
 from connector.storage.unit_of_work import UnitOfWorkFactory
 
 __all__ = ["StoredInstitutions"]
@@ -24,6 +25,7 @@ class StoredInstitutions:
     def __init__(self, work: UnitOfWorkFactory) -> None:
         self._work = work
 
+    @retry_once
     def save(self, libraries: Sequence[Library]) -> None:
         """Write what changed; a library that is configured no more stays, for its old rows."""
         table = tables.institution

@@ -14,6 +14,7 @@ from connector.domain.item import LanguageClass, Shelving
 from connector.ports.store import ItemFacts
 from connector.storage import tables
 from connector.storage.engine import parse_moment
+from connector.storage.retry import retry_once
 from connector.storage.unit_of_work import UnitOfWork, UnitOfWorkFactory
 
 __all__ = ["StoredItemFacts"]
@@ -44,6 +45,7 @@ class StoredItemFacts:
             item, LanguageClass(language), Shelving(shelving), source, moment, clc_class
         )
 
+    @retry_once
     def save_item_facts(self, facts: Sequence[ItemFacts]) -> int:
         """Insert or replace; return how many rows changed. Of one item's facts the last counts."""
         latest = list({fact.item: fact for fact in facts}.values())

@@ -22,6 +22,7 @@ from connector.ports.ledger import AlreadyHere, Asked, AskLoan, NoPlace, TakenBy
 from connector.storage import tables
 from connector.storage.repositories.loan_journal import change_loan
 from connector.storage.repositories.loan_rows import UNCLOSED_SQL, lock_item, lock_loan
+from connector.storage.retry import retry_once
 from connector.storage.unit_of_work import UnitOfWork, UnitOfWorkFactory
 
 __all__ = ["LoanAsking", "insert_loan", "lock_quota"]
@@ -52,6 +53,7 @@ class LoanAsking:
 
     _work: UnitOfWorkFactory
 
+    @retry_once
     def ask(self, request: AskLoan) -> Asked | AlreadyHere | TakenByOther | NoPlace:
         """Take a place in the quota, atomically."""
         item, place = request.item, request.place
@@ -93,6 +95,7 @@ class LoanAsking:
                 raise StorageConflict("item")
             return Asked(row.loan) if inserted else TakenByOther(row.loan)
 
+    @retry_once
     def ask_renewal(self, loan_id: LoanId, *, renewals: int, until: datetime) -> bool:
         """Claim the next renewal of an open loan; False when it has no such state or claim."""
         with self._work.begin() as unit:
@@ -106,6 +109,7 @@ class LoanAsking:
             change_loan(unit, loan_id, renewal_until=until)
             return True
 
+    @retry_once
     def release_renewal(self, loan_id: LoanId) -> None:
         """Give up the claim: the ILS refused, or was never asked."""
         with self._work.begin() as unit:

@@ -22,6 +22,7 @@ from connector.storage.repositories.loan_journal import (
     put_item,
 )
 from connector.storage.repositories.loan_rows import LoanRow, lock_loan
+from connector.storage.retry import retry_once
 from connector.storage.unit_of_work import UnitOfWork, UnitOfWorkFactory
 
 __all__ = ["LoanOutcomes", "renew_row", "require_loan"]
@@ -43,6 +44,7 @@ class LoanOutcomes:
 
     _work: UnitOfWorkFactory
 
+    @retry_once
     def record_open(
         self,
         loan_id: LoanId,
@@ -88,6 +90,7 @@ class LoanOutcomes:
             note_move(unit, verb, place, row, new, message="loan.opened")
             return require_loan(unit, loan_id).loan
 
+    @retry_once
     def record_refused(
         self, loan_id: LoanId, place: Place, *, reason: str, ils_code: str = ""
     ) -> Loan:
@@ -115,6 +118,7 @@ class LoanOutcomes:
             )
             return require_loan(unit, loan_id).loan
 
+    @retry_once
     def record_unknown(self, loan_id: LoanId) -> Loan:
         """Record that no answer came; the place stays taken."""
         with self._work.begin() as unit:
@@ -125,6 +129,7 @@ class LoanOutcomes:
             unit.audit("loan.unknown", actor="worker", subject=loan_id, institution=row.loan.lender)
             return require_loan(unit, loan_id).loan
 
+    @retry_once
     def record_renewal(
         self,
         loan_id: LoanId,

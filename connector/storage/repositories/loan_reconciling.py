@@ -19,6 +19,7 @@ from connector.storage.repositories.loan_journal import change_loan, note_fact, 
 from connector.storage.repositories.loan_outcomes import renew_row, require_loan
 from connector.storage.repositories.loan_returns import close_row
 from connector.storage.repositories.loan_rows import LoanRow, lock_item, lock_loan, read_own
+from connector.storage.retry import retry_once
 from connector.storage.unit_of_work import UnitOfWork, UnitOfWorkFactory
 
 __all__ = ["LoanReconciling"]
@@ -32,6 +33,7 @@ class LoanReconciling:
 
     _work: UnitOfWorkFactory
 
+    @retry_once
     def reconcile(self, changes: Reconciliation, place: Place) -> tuple[Loan, ...]:
         """Apply what the ILS showed; return the patron's unclosed loans afterwards."""
         with self._work.begin() as unit:

@@ -19,6 +19,7 @@ from connector.storage.engine import parse_moment
 from connector.storage.repositories.loan_journal import change_loan, note_fact, note_move, put_item
 from connector.storage.repositories.loan_outcomes import require_loan
 from connector.storage.repositories.loan_rows import LoanRow, lock_item
+from connector.storage.retry import retry_once
 from connector.storage.unit_of_work import EventRow, FactRow, UnitOfWork, UnitOfWorkFactory
 
 __all__ = ["LoanReturns", "close_row"]
@@ -48,6 +49,7 @@ class LoanReturns:
 
     _work: UnitOfWorkFactory
 
+    @retry_once
     def record_return(
         self,
         item: ItemId,
@@ -95,6 +97,7 @@ class LoanReturns:
             note_move(unit, Verb.CHECKIN, place, row, LoanState.RETURNED, message="loan.returned")
             return Returned((require_loan(unit, row.loan.loan_id).loan,))
 
+    @retry_once
     def record_supersede(self, loan_id: LoanId, place: Place) -> None:
         """Close a stale row: the ILS shows the item with another patron."""
         with self._work.begin() as unit:
@@ -109,6 +112,7 @@ class LoanReturns:
                     message="loan.superseded",
                 )
 
+    @retry_once
     def record_event(
         self,
         verb: Verb,

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from connector.domain.ids import InstitutionId, LoanId
 from connector.domain.loan import Loan, LoanState
 from connector.storage import tables
 from connector.storage.repositories.loan_journal import change_loan
 from connector.storage.repositories.loan_outcomes import require_loan
+from connector.storage.retry import retry_once
 from connector.storage.unit_of_work import UnitOfWorkFactory
 
 __all__ = ["LoanSettling"]
@@ -26,6 +27,7 @@ class LoanSettling:
 
     _work: UnitOfWorkFactory
 
+    @retry_once
     def expire_asked(self, now: datetime) -> int:
         """Turn ``asked`` rows past their time into ``unknown``; return how many."""
         expired = (_LOAN.state == LoanState.ASKED.value) & (_LOAN.expires_at <= now)
@@ -43,16 +45,22 @@ class LoanSettling:
                 unit.audit("loan.unknown", actor="worker", subject=loan_id, institution=institution)
             return len(rows)
 
+    @retry_once
     def lease_unknown(
         self, lender: InstitutionId, now: datetime, *, lease: timedelta, limit: int = 50
     ) -> tuple[Loan, ...]:
-        """Lease ``unknown`` rows; another worker does not see them until the lease ends."""
+        """Lease ``unknown`` rows; another worker does not see them until the lease ends.
+
+        Those that were left alone longest come first, so that rows which stay unknown for long
+        keep nobody else waiting.
+        """
         due = (
             (_LOAN.institution == lender)
             & (_LOAN.state == LoanState.UNKNOWN.value)
             & (_LOAN.lease_until.is_(None) | (_LOAN.lease_until <= now))
         )
-        waiting = select(_LOAN.loan_id).where(due).order_by(_LOAN.asked_at).limit(limit)
+        longest_left_alone = func.coalesce(_LOAN.lease_until, _LOAN.asked_at)
+        waiting = select(_LOAN.loan_id).where(due).order_by(longest_left_alone).limit(limit)
         with self._work.database.read() as connection:
             if connection.execute(waiting.limit(1)).first() is None:
                 return ()
@@ -63,6 +71,7 @@ class LoanSettling:
             )
             return tuple(require_loan(unit, loan_id).loan for loan_id in ids)
 
+    @retry_once
     def note_absent(self, loan_id: LoanId, now: datetime) -> Loan:
         """Remember when settlement first heard "not on loan"."""
         with self._work.begin() as unit:
@@ -72,6 +81,7 @@ class LoanSettling:
             change_loan(unit, loan_id, first_absent_at=now)
             return require_loan(unit, loan_id).loan
 
+    @retry_once
     def forget_absent(self, lender: InstitutionId) -> None:
         """Forget earlier "not on loan" answers: the ILS was away since."""
         with self._work.begin() as unit:

@@ -24,6 +24,7 @@ from connector.errors import NotFound, StorageConflict
 from connector.ports.store import PersonalData
 from connector.storage import tables
 from connector.storage.crypto import PersonCipher
+from connector.storage.retry import retry_once
 from connector.storage.unit_of_work import UnitOfWork, UnitOfWorkFactory
 
 __all__ = ["StoredPeople"]
@@ -99,6 +100,7 @@ class StoredPeople:
 
     # --- the register ---------------------------------------------------------------------------
 
+    @retry_once
     def add_person(
         self,
         data: PersonalData,
@@ -148,6 +150,7 @@ class StoredPeople:
             raise NotFound("patron")
         return _open_data(self._keyring.open_person(patron_id, row[0]), row[1:])
 
+    @retry_once
     def update_personal(self, patron_id: PatronId, data: PersonalData) -> None:
         """Replace one person's data; raises ``NotFound``."""
         with self._work.begin() as unit:
@@ -162,6 +165,7 @@ class StoredPeople:
             _change_person(unit, patron_id, **_seal_data(cipher, data))
             unit.audit("person.updated", actor="register", subject=patron_id)
 
+    @retry_once
     def add_identifier(self, patron_id: PatronId, identifier: Identifier) -> None:
         """Give the person one more number; raises ``StorageConflict`` if another person has it."""
         with self._work.begin() as unit:
@@ -175,6 +179,7 @@ class StoredPeople:
                 institution=home,
             )
 
+    @retry_once
     def retire_identifier(self, patron_id: PatronId, identifier: Identifier) -> bool:
         """End a number, as of a lost card: it resolves to nobody and nobody else can get it."""
         digests = [digest for _, digest in self._keyring.digests(identifier)]
@@ -195,6 +200,7 @@ class StoredPeople:
                 )
             return result.rowcount > 0
 
+    @retry_once
     def set_state(
         self, patron_id: PatronId, state: StandingState, *, expires: date | None = None
     ) -> None:
@@ -217,6 +223,7 @@ class StoredPeople:
                 institution=home,
             )
 
+    @retry_once
     def set_account(
         self,
         patron_id: PatronId,
@@ -253,6 +260,7 @@ class StoredPeople:
 
     # --- keys -----------------------------------------------------------------------------------
 
+    @retry_once
     def erase_person(self, patron_id: PatronId, *, actor: str) -> None:
         """Destroy the person's key and all that names him (decision 22).
 
@@ -267,12 +275,21 @@ class StoredPeople:
             if unit.connection.scalar(
                 select(loan.c.loan_id).where(loan.c.person_id == patron_id, unclosed).limit(1)
             ):
-                raise StorageConflict("the person has unclosed loans")
+                raise StorageConflict("unclosed_loans")
             for table in (tables.person_key, tables.identifier, tables.ils_account):
                 unit.connection.execute(delete(table).where(table.c.person_id == patron_id))
             unit.connection.execute(
                 update(loan).where(loan.c.person_id == patron_id).values(ils_patron="")
             )
+            unit.connection.execute(
+                update(tables.application)
+                .where(tables.application.c.person_id == patron_id)
+                .values(card=None, card_proposal="", class_text="", grade="", district="")
+            )
+            for said in (tables.consent, tables.undertaking):
+                unit.connection.execute(
+                    update(said).where(said.c.person_id == patron_id).values(evidence="")
+                )
             _change_person(
                 unit,
                 patron_id,
@@ -282,6 +299,7 @@ class StoredPeople:
             )
             unit.audit("person.erased", actor=actor, subject=patron_id, institution=home)
 
+    @retry_once
     def rewrap_keys(self, *, limit: int = 500) -> int:
         """Wrap up to ``limit`` people's keys by the active key; return how many were left before.
 
@@ -355,7 +373,7 @@ def _add_identifier(
         )
     )
     if owner is not None and owner != patron_id:
-        raise StorageConflict(f"identifier {identifier.kind}")
+        raise StorageConflict("identifier_taken")
     if owner is not None:
         return
     key_id, digest = unit.keyring.digest(identifier)
@@ -370,7 +388,7 @@ def _add_identifier(
         },
     )
     if not inserted:
-        raise StorageConflict(f"identifier {identifier.kind}")
+        raise StorageConflict("identifier_taken")
 
 
 def _home_of(unit: UnitOfWork, patron_id: PatronId) -> str:

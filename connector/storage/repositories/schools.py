@@ -20,6 +20,7 @@ from connector.errors import StorageConflict
 from connector.ports.enrolment import Batch, RowOutcome, School
 from connector.storage import tables
 from connector.storage.repositories.rows import fetch_row
+from connector.storage.retry import retry_once
 from connector.storage.unit_of_work import UnitOfWorkFactory
 
 __all__ = ["StoredSchools"]
@@ -35,6 +36,7 @@ class StoredSchools:
 
     # --- schools
 
+    @retry_once
     def save_school(self, school: School) -> School:
         """Add a school, or change the one with the same code; return it as stored."""
         values = {
@@ -68,6 +70,7 @@ class StoredSchools:
 
     # --- batches
 
+    @retry_once
     def open_batch(
         self,
         school: School,
@@ -112,6 +115,7 @@ class StoredSchools:
             )
         return _batch(row)
 
+    @retry_once
     def close_batch(
         self,
         batch_id: str,

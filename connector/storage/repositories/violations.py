@@ -14,6 +14,7 @@ from connector.domain.ids import PatronId
 from connector.errors import NotFound
 from connector.ports.store import Violation
 from connector.storage import tables
+from connector.storage.retry import retry_once
 from connector.storage.unit_of_work import UnitOfWorkFactory
 
 __all__ = ["StoredViolations"]
@@ -25,6 +26,7 @@ class StoredViolations:
     def __init__(self, work: UnitOfWorkFactory) -> None:
         self._work = work
 
+    @retry_once
     def add_violation(self, patron_id: PatronId, kind: str, *, set_by: str, now: datetime) -> str:
         """Record a violation and return its id; raises ``NotFound`` for an unknown patron."""
         violation_id = str(uuid.uuid4())
@@ -56,6 +58,7 @@ class StoredViolations:
             )
         return violation_id
 
+    @retry_once
     def lift_violation(self, violation_id: str, *, lifted_by: str, now: datetime) -> None:
         """Lift it; a repeat changes nothing. Raises ``NotFound``."""
         table = tables.violation

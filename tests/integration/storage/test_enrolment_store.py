@@ -1,8 +1,11 @@
 """Schools, batches, applications, consents and card numbers on SQLite and PostgreSQL."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
+from sqlalchemy import update
 
 from connector.domain.card import CardRange
 from connector.domain.enrolment import (
@@ -16,6 +19,8 @@ from connector.domain.ids import Identifier, InstitutionId
 from connector.errors import ConfigurationError, NotFound, StorageConflict
 from connector.ports.enrolment import CARD_TAKEN, NewApplication, RowOutcome, School
 from connector.ports.store import PersonalData
+from connector.storage import tables
+from connector.storage.store import Store
 
 LIBRARY = InstitutionId("FDX")
 CARDS = CardRange("FD", 1, 500)
@@ -216,6 +221,59 @@ def test_nobody_is_erased_whose_account_may_exist(store, approved, clock):
     begin(store, application, clock)
     with pytest.raises(StorageConflict):
         store.enrolment.erase_applicant(application.patron_id, actor="staff", now=clock())
+
+
+def test_nobody_is_erased_whose_activation_begins_at_this_moment(store, approved, clock, store_url):
+    application = approved()
+    other = Store(store_url, store.keyring, now=clock)
+    with ThreadPoolExecutor(1) as pool, closing(other):
+        with store.work.begin() as unit:
+            unit.connection.execute(
+                update(tables.application).values(state=S.ACTIVATING.value, activating_at=unit.now)
+            )
+            erasing = pool.submit(
+                other.enrolment.erase_applicant,
+                application.patron_id,
+                actor="staff",
+                now=clock(),
+            )
+            if not store.database.is_sqlite:
+                wait_for_a_waiter(store)
+        with pytest.raises(StorageConflict) as caught:
+            erasing.result()
+    assert caught.value.code == "card_was_opened"
+    assert store.enrolment.fetch_application(application.application_id) is not None
+
+
+def wait_for_a_waiter(store):
+    """Return when another session waits for a lock of ours."""
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        if store.database.fetch("SELECT 1 FROM pg_locks WHERE NOT granted", ()):
+            return
+    raise AssertionError
+
+
+def test_erasing_a_person_leaves_nothing_of_his_application(store, approved, clock):
+    application = begin(store, approved(), clock)
+    store.enrolment.update_application(
+        application.application_id, class_name="三年级2班", district="丰都", actor="a", now=clock()
+    )
+    store.enrolment.record_consent(
+        application.patron_id,
+        LIBRARY,
+        ConsentScope.CARD,
+        text_version="2026-09",
+        given=True,
+        evidence="form of 丁一一",
+        actor="a",
+        now=clock(),
+    )
+    store.people.erase_person(application.patron_id, actor="a")
+    left = store.enrolment.fetch_application(application.application_id)
+    assert (left.card, left.class_name, left.district, left.card_proposal) == ("", "", "", "")
+    (consent,) = store.enrolment.list_consents(application.patron_id)
+    assert (consent.given, consent.evidence) == (True, "")
 
 
 def test_states_of_a_batch(store, school, enter, clock):

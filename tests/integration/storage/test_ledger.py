@@ -312,6 +312,21 @@ def test_leased_loans_are_hidden_from_another_worker_until_the_lease_ends(scene,
         other.close()
 
 
+def test_rows_that_stay_unknown_keep_no_other_waiting(scene):
+    patron_id = scene.person()
+    for barcode in ("B1", "B2", "B3"):
+        asked = scene.ledger.ask(scene.request(patron_id, barcode))
+        scene.ledger.record_unknown(asked.loan.loan_id)
+    seen = []
+    for _ in range(3):
+        leased = scene.ledger.lease_unknown(
+            FDX, scene.clock(), lease=timedelta(seconds=10), limit=1
+        )
+        seen += [loan.item.barcode for loan in leased]
+        scene.clock.advance(seconds=15)
+    assert seen == ["B1", "B2", "B3"]
+
+
 def test_first_absence_is_remembered_until_it_is_forgotten(scene):
     asked = scene.ledger.ask(scene.request(scene.person(), "B1"))
     scene.ledger.record_unknown(asked.loan.loan_id)
