@@ -9,6 +9,8 @@ from __future__ import annotations
 import getpass
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from datetime import timedelta
 from typing import Any
 
 import click
@@ -132,6 +134,31 @@ def adopt(cli: CliContext, patron: str | None, *, everybody: bool, as_json: bool
             f"{report['closed']} closed, {report['failed']} patrons could not be asked about."
         )
     sys.exit(1 if report["failed"] else 0)
+
+
+@ledger.command("refusals")
+@click.option("--days", default=7, show_default=True, help="How many days back, today included.")
+@json_option
+@pass_cli
+def refusals(cli: CliContext, *, days: int, as_json: bool) -> None:
+    """Count refusals by reason; in observe mode, what would have been refused.
+
+    \b
+    Example:
+      onecard ledger refusals --days 30
+    """
+    if days < 1:
+        raise click.UsageError("--days counts from 1.")
+    app = cli.app
+    first = min(library.today(app.now()) for library in app.libraries.values())
+    counts = _overview(app).count_refusals(first - timedelta(days=days - 1))
+    if as_json:
+        write_json([asdict(count) for count in counts])
+        return
+    for count in counts:
+        word = "refused" if count.verb == "refuse" else "would be refused"
+        click.echo(f"{count.count:>6}  {count.institution}  {word}  {count.reason}")
+    click.echo(f"{sum(count.count for count in counts)} in all.")
 
 
 def _overview(app: Application) -> Overview:

@@ -7,12 +7,24 @@ the rest.
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import date
 
 from connector.domain.ids import Barcode, InstitutionId, ItemId, LoanId, PatronId
 from connector.domain.loan import LoanState
 from connector.storage.engine import Database
 
-__all__ = ["Overview"]
+__all__ = ["Overview", "RefusalCount"]
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalCount:
+    """How often a reason was given; ``verb``: ``refuse``, or ``would_refuse`` in observe mode."""
+
+    institution: str
+    verb: str
+    reason: str
+    count: int
 
 
 class Overview:
@@ -45,3 +57,13 @@ class Overview:
             (),
         )
         return tuple(ItemId(InstitutionId(row[0]), Barcode(row[1])) for row in rows)
+
+    def count_refusals(self, since: date) -> tuple[RefusalCount, ...]:
+        """Return how often what was refused, or would have been, from a local day on."""
+        rows = self._database.fetch(
+            "SELECT institution, verb, reason, COUNT(*) FROM event "
+            "WHERE verb IN ('refuse', 'would_refuse') AND local_date >= ? "
+            "GROUP BY institution, verb, reason ORDER BY institution, verb, COUNT(*) DESC, reason",
+            (since.isoformat(),),
+        )
+        return tuple(RefusalCount(*row) for row in rows)

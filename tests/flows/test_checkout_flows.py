@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 
 import pytest
 
@@ -12,6 +13,7 @@ from connector.domain.item import LanguageClass
 from connector.domain.loan import Loan, LoanOrigin, LoanState
 from connector.ports.ils import Capability, ExchangeContext
 from connector.sip2.codec import format_patron_status
+from connector.storage.overview import Overview
 from connector.testing.fake_ils import Fault, FaultKind
 from tests.support.world import ID_NUMBER, World
 
@@ -389,6 +391,12 @@ def test_s41_observe_changes_no_answer_and_lists_would_be_refusals(make_world) -
     reasons = [event["reason"] for event in events_of(world, "would_refuse")]
     assert reasons == ["item_limit", "item_limit", "closed_stack", "renewal.renewed_already"]
     assert events_of(world, "refuse") == []
+    counts = Overview(world.app.store.database).count_refusals(date(2026, 11, 1))
+    assert {(count.verb, count.reason, count.count) for count in counts} == {
+        ("would_refuse", "item_limit", 2),
+        ("would_refuse", "closed_stack", 1),
+        ("would_refuse", "renewal.renewed_already", 1),
+    }
 
 
 def test_s42_no_block_is_ignored_without_the_permission(world: World) -> None:
