@@ -285,7 +285,8 @@ def _stay(ground: _Playground, port: int, *, as_json: bool) -> None:
         click.echo(f"SIP2 on {_HOST}:{port}, login {LOGIN}, password {ground.password}")
         click.echo(f"Try card {first.card} with PIN {first.pin}, items 30100001 to 30100066.")
         click.echo(
-            f"onecard sip2 shell {_HOST}:{port} talks to it. Ctrl-C ends and removes everything."
+            f"onecard sip2 shell --port {port} --login {LOGIN} talks to it. "
+            "Ctrl-C ends; files are kept only with --dir."
         )
     stop.wait()
 
