@@ -75,9 +75,6 @@ def add_violation(cli: CliContext, patron: str, *, kind: str, by: str, as_json: 
     app = cli.app
     patron_id = find_patron(app, patron)
     violation_id = app.store.violations.add_violation(patron_id, kind, set_by=by, now=app.now())
-    app.store.audit.append(
-        "violation.added", actor=f"cli:{by}", subject=patron_id, detail={"kind": kind}
-    )
     if as_json:
         write_json({"violation": violation_id, "patron": patron_id, "kind": kind})
     else:
@@ -101,7 +98,6 @@ def lift_violation(cli: CliContext, violation: str, *, by: str, as_json: bool) -
         app.store.violations.lift_violation(violation, lifted_by=by, now=app.now())
     except NotFound as err:
         raise Refused("There is no such violation. See: onecard violations list") from err
-    app.store.audit.append("violation.lifted", actor=f"cli:{by}", subject=violation)
     if as_json:
         write_json({"violation": violation, "lifted": True})
     else:

@@ -1,5 +1,6 @@
 """``onecard violations``: set, listed, lifted, and in the audit trail."""
 
+import getpass
 import json
 
 NAME = "张小明"
@@ -18,6 +19,13 @@ def test_violation_is_recorded_listed_and_lifted(onecard, patron, application):
     assert json.loads(onecard("violations", "list", "--json").stdout) == []
     assert application.store.people.find_standing(patron.patron_id, "LIB").violations == 0
     assert application.store.audit.verify()[0]
+    written = application.store.database.fetch(
+        "SELECT action, actor FROM audit WHERE action LIKE 'violation%' ORDER BY at", ()
+    )
+    assert [tuple(row) for row in written] == [
+        ("violation.added", "li"),
+        ("violation.lifted", getpass.getuser()),
+    ]
 
 
 def test_list_without_violations_says_so(onecard, patron):
