@@ -20,8 +20,10 @@ import click
 
 from connector.cli.sip2_shell import Shell, read_lines
 from connector.cli.sip2_talk import Target, compose, describe, is_accepted, print_answer
+from connector.errors import ConfigurationError
 from connector.sip2.codec import decode
 from connector.sip2.dialects import dialect_names, find_dialect
+from connector.sip2.profiles import check_profile
 from connector.sip2.tags import describe_fields
 from connector.sip2.terminal import ChecksumPolicy, WireProfile
 from connector.sip2.tracer import PassedFrame, TraceRelay
@@ -239,23 +241,21 @@ class _Stdout:
 
 
 def _profile(options: dict[str, Any]) -> WireProfile:
-    encoding, delimiter = options["encoding"], options["delimiter"]
-    try:
-        "".encode(encoding)
-    except LookupError as err:
-        raise click.UsageError(f"--encoding {encoding} is unknown; try utf-8 or gb18030.") from err
-    if len(delimiter) != 1:
-        raise click.UsageError("--delimiter is one character.")
     checksum = options.get("checksum", "ignore")
-    return WireProfile(
-        encoding=encoding,
-        delimiter=delimiter,
+    profile = WireProfile(
+        encoding=options["encoding"],
+        delimiter=options["delimiter"],
         terminator=_TERMINATORS[options.get("terminator", "cr")],
         checksum=ChecksumPolicy.IGNORE if checksum == "off" else ChecksumPolicy(checksum),
         error_detection="never" if checksum == "off" else "always",
         dialect=options["dialect"],
         max_value_length=0,
     )
+    try:
+        check_profile(profile)
+    except ConfigurationError as err:
+        raise click.UsageError(str(err)) from err
+    return profile
 
 
 def _target(options: dict[str, Any], profile: WireProfile) -> Target:

@@ -131,7 +131,9 @@ def test_no_server(server):
         ["63", "AA"],
         ["63", "colour=red"],
         ["--encoding", "klingon", "99"],
+        ["--encoding", "utf-16", "99"],
         ["--delimiter", "||", "99"],
+        ["--delimiter", "A", "99"],
     ],
 )
 def test_wrong_usage_is_exit_code_2(words):
