@@ -218,7 +218,8 @@ class UnitOfWorkFactory:
         """Open a unit of work: committed at the end, rolled back on any exception.
 
         Raises:
-            StorageConflict: another transaction was in the way, or a constraint holds; retry once.
+            StorageConflict: another transaction was in the way, or a constraint holds; a method
+                under ``retry_once`` then begins anew.
             StorageUnavailable: the database cannot be reached.
         """
         unit: UnitOfWork | None = None

@@ -20,8 +20,8 @@ MODULES = sorted(
     if "versions" not in path.parts
 )
 PURE_SIP2 = {
-    "spec", "framing", "codec", "session", "dialects", "resync", "tags", "timestamps", "terminal",
-    "replay", "replies",
+    "checksums", "codec", "dialects", "framing", "profiles", "replay", "replies", "resync", "session",
+    "shapes", "spec", "tags", "terminal", "timestamps",
 }  # fmt: skip
 NO_IO = {
     "asyncio", "logging", "os", "pathlib", "random", "requests", "secrets", "select", "socket",
