@@ -214,3 +214,10 @@ def test_every_dependency_of_the_program_is_used():
         top for path in [*MODULES, *ROOT.glob("connector/**/versions/*.py")] for top in tops(path)
     }
     assert {name for name in names if IMPORTED_AS.get(name, name) not in used} == set()
+
+
+@pytest.mark.parametrize("top", ["connector", "adapters"])
+def test_every_folder_with_code_is_packaged(top):
+    folders = {path.parent for path in (ROOT / top).rglob("*.py")}
+    bare = [folder for folder in folders if not (folder / "__init__.py").exists()]
+    assert bare == [], "without __init__.py an installed copy has not these modules"
