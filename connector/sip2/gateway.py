@@ -36,6 +36,7 @@ from connector.sip2.handlers.patrons import (
     answer_hold,
     answer_patron,
 )
+from connector.sip2.replies import answer_code
 from connector.sip2.screen import ScreenTexts
 from connector.sip2.spec import BX_ORDER
 from connector.sip2.terminal import Permission, Terminal
@@ -93,7 +94,6 @@ class Gateway:
     ) -> None:
         self._libraries = libraries
         self._terminals = terminals
-        self._circulation = circulation
         self._patrons = patrons
         self._facts = circulation.desk.facts
         self._texts = texts
@@ -131,11 +131,16 @@ class Gateway:
         return terminal if right else None
 
     def handle(self, request: Message, exchange: Exchange) -> Message | None:
-        """Return the answer of the right pair; None for a request that no handler knows."""
-        handler = self._handlers.get(request.code)
-        if handler is None:
+        """Return the answer of the right pair; None for what has no answer.
+
+        A dialect's request that nothing here carries out is refused in its own pair.
+        """
+        if answer_code(request.code) is None:
             return None
         turn = self._answering(request, exchange)
+        handler = self._handlers.get(request.code)
+        if handler is None:
+            return turn.refuse(Reason.NOT_SUPPORTED)
         try:
             return handler(turn)
         except ConnectorError as err:
@@ -149,7 +154,7 @@ class Gateway:
 
     def refuse_late(self, request: Message, exchange: Exchange) -> Message | None:
         """Return the refusal at the deadline; a later outcome is not told as a yes."""
-        if request.code not in self._handlers:
+        if answer_code(request.code) is None:
             return None
         turn = self._answering(request, exchange)
         if request.code == "99":

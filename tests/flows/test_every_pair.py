@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from connector.domain.ids import IlsPatronId
+from connector.sip2.terminal import WireProfile
 from tests.support.shelf import CODE, EVERYTHING, Shelf
 from tests.support.world import World
 
@@ -195,3 +196,22 @@ def test_incomplete_requests_get_a_refusal_of_their_own_pair(shelf: Shelf, code,
     positive = ("ok", "payment_accepted")
     assert all(answer.fixed.get(name, "0") in {"0", "N"} for name in positive)
     assert answer.get("AF")
+
+
+@pytest.mark.parametrize(
+    ("code", "fields", "tag", "value"),
+    [
+        ("81", (("AA", "S9"), ("XK", "01")), "OK", "0"),
+        ("91", (("AA", "S9"), ("XK", "0")), "AC", "1"),
+        ("85", (("XO", "500230201503010015"),), "OX", ""),
+    ],
+)
+def test_registration_at_a_kiosk_is_refused_in_its_own_pair(
+    make_world: Callable[..., World], tmp_path: Path, code, fields, tag, value
+) -> None:
+    shelf = Shelf(make_world, tmp_path, terminal='dialect = "chinese-kiosk"')
+    shelf.kiosk.client.profile = WireProfile(dialect="chinese-kiosk")
+    answer = shelf.kiosk.ask(code, {}, *fields)
+    assert answer.code == f"{int(code) + 1}"
+    assert answer.get(tag) == value
+    assert answer.get("AF") == "系统不支持此功能"
