@@ -60,7 +60,7 @@ def school_group() -> None:
     default=None,
     help="The school reviews what families enter.",
 )
-@click.option("--disabled", is_flag=True, help="The school takes no part for now.")
+@click.option("--disabled/--enabled", default=None, help="The school takes no part for now.")
 @library_option
 @pass_cli
 def add_school(
@@ -71,26 +71,35 @@ def add_school(
     stage: str | None,
     entry_mode: str | None,
     review_individual: bool | None,
-    disabled: bool,
+    disabled: bool | None,
     library: str | None,
 ) -> None:
-    """Add a school under CODE, or change the one with this code.
+    """Add a school under CODE, or change the one with this code; what is not said stays.
 
     \b
     Example:
       onecard enrol school add s1 "First Primary School" --stage primary
     """
+    institution = only_library(cli.app, library)
     defaults = cli.settings.enrolment
+    known = cli.app.enrolment.store.find_school(institution, code) or School(
+        school_id="",
+        institution=institution,
+        code=code,
+        name=name,
+        entry_mode=defaults.entry_mode,
+        review_individual=defaults.school_review,
+    )
     school = cli.app.enrolment.save_school(
-        only_library(cli.app, library),
+        institution,
         code,
         name,
-        stage=SchoolStage(stage) if stage else None,
-        entry_mode=entry_mode or defaults.entry_mode,
+        stage=SchoolStage(stage) if stage else known.stage,
+        entry_mode=entry_mode or known.entry_mode,
         review_individual=(
-            defaults.school_review if review_individual is None else review_individual
+            known.review_individual if review_individual is None else review_individual
         ),
-        disabled=disabled,
+        disabled=known.disabled if disabled is None else disabled,
     )
     click.echo(f"{school.code}: {school.name}")
 

@@ -15,7 +15,6 @@ from rich.table import Table
 
 from connector.bootstrap import Application
 from connector.cli.context import CliContext, Refused
-from connector.domain.enrolment import SchoolStage
 from connector.domain.ids import InstitutionId
 from connector.ports.enrolment import Batch, School
 
@@ -83,7 +82,7 @@ def only_library(app: Application, library: str | None) -> InstitutionId:
 
 
 def find_school(cli: CliContext, code: str, library: str | None) -> School:
-    """Return a school from the database, else from the settings, which then enter it."""
+    """Return the school with a code, at the library that was named or the only one that has it."""
     app = cli.app
     found = [
         school
@@ -94,16 +93,4 @@ def find_school(cli: CliContext, code: str, library: str | None) -> School:
         raise click.UsageError("Several libraries have this school; name one with --library.")
     if found:
         return found[0]
-    defaults = cli.settings.enrolment
-    for entry in defaults.schools:
-        if entry.code == code and (not library or not entry.library or entry.library == library):
-            review = entry.school_review
-            return app.enrolment.save_school(
-                only_library(app, entry.library or library),
-                entry.code,
-                entry.name,
-                stage=SchoolStage(entry.stage) if entry.stage else None,
-                entry_mode=entry.entry_mode or defaults.entry_mode,
-                review_individual=defaults.school_review if review is None else review,
-            )
     raise Refused(f"There is no school {code}. Add it with: onecard enrol school add {code} NAME")

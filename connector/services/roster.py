@@ -119,7 +119,7 @@ class RosterImport:
         if school.disabled or school.entry_mode == "individual":
             raise ConfigurationError(
                 f"School {school.code} does not enter pupils by roster.",
-                "Change it with: onecard enrol school add CODE NAME --entry-mode both",
+                "Run: onecard enrol school add CODE NAME --entry-mode both --enabled",
             )
         roster = read_roster(path)
         batch = None

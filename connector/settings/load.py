@@ -198,11 +198,6 @@ def _check_unique(settings: Settings, source: Source) -> None:
             ("sip2", "terminals"),
             [terminal.login for terminal in settings.sip2.terminals],
         ),
-        (
-            "school",
-            ("enrolment", "schools"),
-            [school.code for school in settings.enrolment.schools],
-        ),
     ]
     named += [
         (
@@ -220,10 +215,6 @@ def _check_unique(settings: Settings, source: Source) -> None:
                     f"{source.at((*path, last))}: {kind} {key} is there {count} times.",
                     "Keep one of them.",
                 )
-    known = {library.code for library in settings.libraries}
-    for index, school in enumerate(settings.enrolment.schools):
-        if school.library and school.library not in known:
-            raise _unknown_library(source, ("enrolment", "schools", index), school.library, known)
 
 
 def _unknown_library(

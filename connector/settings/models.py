@@ -43,7 +43,6 @@ __all__ = [
     "MetricsSettings",
     "PluginSettings",
     "PolicyTable",
-    "SchoolSettings",
     "Sip2Settings",
     "StoreSettings",
     "Table",
@@ -357,25 +356,15 @@ class CardNumbers(Table):
     digits: Annotated[int, Field(ge=1, le=20)] = 8
 
 
-class SchoolSettings(Table):
-    """One school; what is left out comes from ``[enrolment]``."""
-
-    code: Code
-    name: str
-    library: str = ""
-    stage: Literal["kindergarten", "primary", "junior", "senior"] | None = None
-    entry_mode: Literal["batch", "individual", "both"] | None = None
-    school_review: bool | None = None
-
-
 class EnrolmentSettings(Table):
     """Student cards: numbers, texts that guardians agreed to, and what schools do by default.
 
     Attributes:
-        entry_mode, school_review: defaults for schools; with ``school_review`` an individual
-            application passes the school before it reaches the library (A08, A39).
-        purge_unanswered_days: applications without an answer are removed after this time (decision
-            20).
+        entry_mode, school_review: of a school that is added without saying; with
+            ``school_review`` an individual application passes the school before it reaches the
+            library (A08, A39).
+        purge_unanswered_days: applications whose guardians have not answered are removed after this
+            time (decision 20).
         districts: counties that the programme serves, as rosters write them; empty = any.
         ask_again_after_refusal: a roster may bring a child again whose guardian refused.
         numbers_for_ils: kinds of numbers that the ILS is given besides the card number, so that its
@@ -393,7 +382,6 @@ class EnrolmentSettings(Table):
     numbers_for_ils: frozenset[str] = frozenset({"id_card"})
     entry_mode: Literal["batch", "individual", "both"] = "batch"
     school_review: bool = False
-    schools: tuple[SchoolSettings, ...] = ()
 
 
 class LogSettings(Table):

@@ -145,9 +145,9 @@ consent_text_version = "2026-09"
 undertaking_version = "2026-09"
 # category = "student"
 # valid_years = 6
-# purge_unanswered_days = 180
-# entry_mode = "batch"              # batch | individual | both
-# school_review = false             # individual applications pass the school first
+# purge_unanswered_days = 180       # whose guardian has not answered by then is removed
+# entry_mode = "batch"              # batch | individual | both: of schools added without saying
+# school_review = false             # the same: individual applications pass the school first
 # districts = ["渝中"]              # counties served, as rosters write them; [] = any
 # ask_again_after_refusal = false   # a roster may bring a child again whose guardian refused
 # numbers_for_ils = ["id_card"]     # so that the library system's own desk finds the pupil
@@ -157,14 +157,6 @@ prefix = "S"
 first = 1
 last = 99999999
 digits = 8
-
-# [[enrolment.schools]]
-# code = "school-1"
-# name = "First Primary School"
-# library = {code}                # needed where there are several
-# stage = "primary"                 # kindergarten | primary | junior | senior
-# entry_mode = "batch"              # what is left out here comes from [enrolment]
-# school_review = false
 
 # ---------------------------------------------------------------- the program itself
 [log]

@@ -62,7 +62,6 @@ def test_every_switched_off_line_of_the_example_is_a_known_setting(tmp_path):
     assert settings.libraries[0].branches[0].code == "main"
     assert settings.libraries[0].items.shelving[0].shelving is Shelving.CLOSED_STACK
     assert settings.sip2.messages["zh"]["item_limit"]
-    assert settings.enrolment.schools[0].code == "school-1"
     assert toml.count("# [") == 0
 
 
@@ -89,7 +88,6 @@ def test_every_switched_off_line_of_the_example_is_a_known_setting(tmp_path):
         (MINIMAL + '[[libraries]]\ncode = "B"\nname = "B"\n', 1, "cannot both", "[[libraries]]"),
         ('[[libraries]]\ncode = "B"\nname = "B"\n[[libraries]]\ncode = "B"\nname = "C"\n', 4, "library B is there 2 times", "Keep one"),
         (MINIMAL + "[[policy.x]]\neffective_from = 2026-09-01\n[[policy.x]]\neffective_from = 2026-09-01\n", 6, "2026-09-01 is there 2 times", "Keep one"),
-        (MINIMAL + '[[enrolment.schools]]\ncode = "s"\nname = "S"\nlibrary = "B"\n', 7, "there is no library 'B'", "A"),
         ("[library\n", None, "no valid TOML", "Mend"),
     ],
 )  # fmt: skip

@@ -268,16 +268,20 @@ def test_schools(roster, onecard):
     assert "幼儿园" in onecard("enrol", "school", "list").stdout
 
 
-def test_a_school_of_the_settings_enters_itself(roster, onecard, installation):
-    settings = installation / "onecard.toml"
-    more = '\n[[enrolment.schools]]\ncode = "s2"\nname = "二小"\nstage = "primary"\n'
-    text = settings.read_text(encoding="utf-8")
-    settings.write_text(text.replace("\n[log]", more + "\n[log]", 1), encoding="utf-8")
-    result = onecard("enrol", "import", roster(pupil(1)), "--school", "s2", "--json")
-    assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["created"] == 1
-    schools = json.loads(onecard("enrol", "school", "list", "--json").stdout)
-    assert ("s2", "primary") in [(s["code"], s["stage"]) for s in schools]
+def test_changing_a_school_keeps_what_is_not_said(roster, onecard):
+    add = ("enrol", "school", "add", "s1")
+    onecard(*add, "一小", "--stage", "primary", "--entry-mode", "individual", "--disabled")
+    onecard(*add, "第一小学", "--entry-mode", "both")
+    (school,) = json.loads(onecard("enrol", "school", "list", "--json").stdout)
+    assert (school["name"], school["stage"], school["entry_mode"], school["disabled"]) == (
+        "第一小学",
+        "primary",
+        "both",
+        True,
+    )
+    onecard(*add, "第一小学", "--enabled")
+    (school,) = json.loads(onecard("enrol", "school", "list", "--json").stdout)
+    assert not school["disabled"]
 
 
 def test_every_command_has_an_example(onecard):
