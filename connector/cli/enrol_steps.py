@@ -20,7 +20,13 @@ import click
 
 from connector.bootstrap import Application as App
 from connector.cli.context import CliContext, Refused, json_option, pass_cli, write_json
-from connector.cli.enrol_shared import by_option, find_batch, library_option, print_table
+from connector.cli.enrol_shared import (
+    by_option,
+    find_batch,
+    libraries_of,
+    library_option,
+    print_table,
+)
 from connector.cli.progress import Progress
 from connector.domain.enrolment import ApplicationState, ConsentScope
 from connector.domain.identity import mask_name, mask_number
@@ -351,4 +357,34 @@ _OPEN = frozenset(
     }
 )
 
-COMMANDS: tuple[click.Command, ...] = (show, review, consent, approve, activate)
+
+@click.command("purge")
+@click.option("--dry-run", is_flag=True, help="Say how many it would be and remove nobody.")
+@library_option
+@by_option
+@json_option
+@pass_cli
+def purge(
+    cli: CliContext, *, dry_run: bool, library: str | None, actor: str, as_json: bool
+) -> None:
+    """Remove applicants whose guardians have not answered within purge_unanswered_days.
+
+    `onecard serve` does it every hour; nothing of them is kept, and a roster may bring them again.
+
+    \b
+    Example:
+      onecard enrol purge --dry-run
+    """
+    app = cli.app
+    purged = {
+        code: app.enrolment.purge_unanswered(code, actor=actor, dry_run=dry_run)
+        for code in libraries_of(app, library)
+    }
+    if as_json:
+        write_json({"dry_run": dry_run, "purged": purged})
+        return
+    for code, count in purged.items():
+        click.echo(f"{code}: {count} {'would be removed' if dry_run else 'removed'}.")
+
+
+COMMANDS: tuple[click.Command, ...] = (show, review, consent, approve, activate, purge)

@@ -7,6 +7,7 @@ import contextlib
 import signal
 import ssl
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import click
 
@@ -22,6 +23,8 @@ __all__ = ["running_server", "serve"]
 
 _log = get_logger(__name__)
 _SETTLE_EVERY_S = 15.0
+"""Decision 10."""
+_PURGE_EVERY_S = 3600.0
 _PARTS = ("sip2", "worker")
 
 
@@ -60,7 +63,9 @@ async def _run(app: Application, parts: frozenset[str], drain_s: float) -> None:
     try:
         async with contextlib.AsyncExitStack() as stack:
             if "worker" in parts:
-                await stack.enter_async_context(settling(app))
+                settle, purge = app.settlement.run_once, partial(_purge_unanswered, app)
+                await stack.enter_async_context(repeating("settle", settle, _SETTLE_EVERY_S))
+                await stack.enter_async_context(repeating("purge", purge, _PURGE_EVERY_S))
             if "sip2" in parts and app.settings.sip2.enabled:
                 await stack.enter_async_context(listening(app, drain_s))
             await stop.wait()
@@ -138,9 +143,11 @@ async def running_server(
 
 
 @contextlib.asynccontextmanager
-async def settling(app: Application, every_s: float = _SETTLE_EVERY_S) -> AsyncIterator[None]:
-    """Settle unknown outcomes at once and then every ``every_s`` seconds (decision 10)."""
-    task = asyncio.create_task(_settle_for_ever(app.settlement.run_once, every_s))
+async def repeating(
+    action: str, run_once: Callable[[], object], every_s: float
+) -> AsyncIterator[None]:
+    """Run something at once and then every ``every_s`` seconds; a failure is logged."""
+    task = asyncio.create_task(_repeat_for_ever(action, run_once, every_s))
     try:
         yield
     finally:
@@ -149,13 +156,18 @@ async def settling(app: Application, every_s: float = _SETTLE_EVERY_S) -> AsyncI
             await task
 
 
-async def _settle_for_ever(run_once: Callable[[], object], every_s: float) -> None:
+async def _repeat_for_ever(action: str, run_once: Callable[[], object], every_s: float) -> None:
     while True:
         try:
             await asyncio.to_thread(run_once)
         except ConnectorError as err:
-            _log.error("settlement.failed", error=type(err).__name__)
+            _log.error("worker.failed", action=action, error=type(err).__name__)
         await asyncio.sleep(every_s)
+
+
+def _purge_unanswered(app: Application) -> None:
+    for code in app.libraries:
+        app.enrolment.purge_unanswered(code, actor="worker")
 
 
 def _parts(only: str | None) -> frozenset[str]:

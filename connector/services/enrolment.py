@@ -5,6 +5,7 @@ Rules: decisions 19 and 20 —
 
 - consent is a fact of its own: it can be recorded at any step, and moves no state;
 - a refusal removes the applicant and leaves a keyed digest, so that September does not ask again;
+- who gives no answer is removed after a while, and nothing is left of him;
 - whoever withdraws before the card is open is removed; afterwards the card is dead at once, and
   what hangs on it is settled when the last book is back.
 """
@@ -24,7 +25,8 @@ from connector.domain.enrolment import (
 )
 from connector.domain.ids import Identifier, InstitutionId
 from connector.domain.patron import StandingState
-from connector.errors import ConfigurationError, NotFound
+from connector.errors import ConfigurationError, NotFound, StorageConflict
+from connector.log import get_logger
 from connector.ports.clock import Clock
 from connector.ports.enrolment import Application, Batch, EnrolmentStore, School
 from connector.ports.store import AuditLog, PatronRegister
@@ -32,6 +34,8 @@ from connector.services.enrolment_rules import EnrolmentRules
 from connector.services.roster import ImportReport, RosterImport, RowCheck
 
 __all__ = ["BatchProgress", "EnrolmentService", "StepReport"]
+
+_log = get_logger(__name__)
 
 _OPENED = frozenset(
     {ApplicationState.ACTIVATING, ApplicationState.ACTIVE, ApplicationState.EXISTING_CARD}
@@ -316,7 +320,46 @@ class EnrolmentService:
             )
         return StepReport(done, len(applications) - done)
 
+    # --- applications that nobody answered for
 
+    def purge_unanswered(
+        self, institution: InstitutionId, *, actor: str, dry_run: bool = False
+    ) -> int:
+        """Remove applicants whose guardians have not answered in time (decision 20); return how
+        many.
+
+        Nothing of them is kept, not even a digest: the next roster may bring them again.
+        """
+        limit = self.rules_of(institution).unanswered_for
+        if limit is None:
+            return 0
+        oldest = self.now() - limit
+        purged = 0
+        for application in self.store.list_applications(institution, states=_WAITING):
+            if application.entered_at > oldest or self._is_answered(application):
+                continue
+            if not dry_run:
+                try:
+                    self.store.erase_applicant(application.patron_id, actor=actor, now=self.now())
+                except StorageConflict:  # it was taken up at this very moment
+                    continue
+            purged += 1
+        if purged and not dry_run:
+            _log.info("applications.purged", institution=institution, count=purged)
+        return purged
+
+    def _is_answered(self, application: Application) -> bool:
+        return any(
+            consent.scope is ConsentScope.CARD
+            for consent in self.store.list_consents(application.patron_id)
+        )
+
+
+_WAITING = (
+    ApplicationState.ENTERED,
+    ApplicationState.SCHOOL_REVIEWED,
+    ApplicationState.LIBRARY_APPROVED,
+)
 _REACHED_BEFORE: Mapping[ApplicationState, frozenset[ApplicationState]] = {
     ApplicationState.SCHOOL_REVIEWED: frozenset({ApplicationState.ENTERED}),
     ApplicationState.LIBRARY_APPROVED: frozenset(

@@ -6,7 +6,7 @@ Nothing here decides. Rules: A36 (the library numbers the cards), decisions 19â€
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from connector.domain.card import CardRange
@@ -31,6 +31,7 @@ class EnrolmentRules:
         ask_again_after_refusal: a roster row may ask again where a guardian refused (scenario 5).
         numbers_for_ils: kinds of numbers that the ILS is given, so that its own desk finds the
             pupil by them (A11); empty = none, the connector alone resolves them.
+        unanswered_for: how long an application waits for its guardian's answer; None = for ever.
         pin_digits: length of the random PIN.
     """
 
@@ -45,6 +46,7 @@ class EnrolmentRules:
     ask_again_after_refusal: bool = False
     numbers_for_ils: frozenset[str] = frozenset({"id_card"})
     home_branch: str = ""
+    unanswered_for: timedelta | None = timedelta(days=180)
     pin_digits: int = 6
 
     @classmethod
@@ -72,6 +74,7 @@ class EnrolmentRules:
             districts=settings.districts,
             ask_again_after_refusal=settings.ask_again_after_refusal,
             numbers_for_ils=settings.numbers_for_ils,
+            unanswered_for=timedelta(days=settings.purge_unanswered_days),
         )
 
     def today(self, now: datetime) -> date:

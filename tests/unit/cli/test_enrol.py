@@ -284,8 +284,15 @@ def test_changing_a_school_keeps_what_is_not_said(roster, onecard):
     assert not school["disabled"]
 
 
+def test_purge_tells_what_it_would_do(batch, onecard):
+    told = json.loads(onecard("enrol", "purge", "--dry-run", "--json").stdout)
+    assert told == {"dry_run": True, "purged": {"LIB": 0}}
+    assert onecard("enrol", "purge").stdout == "LIB: 0 removed.\n"
+
+
 def test_every_command_has_an_example(onecard):
     for name in (
+        "purge",
         "template",
         "import",
         "batches",

@@ -167,6 +167,36 @@ def test_a_refusal_leaves_a_digest_and_nothing_else(world, helpers):
     assert not world.store.enrolment.is_refused(number, world.library)
 
 
+def test_whose_guardian_never_answers_is_removed_in_time(world, helpers):
+    """Decision 20."""
+    report = world.load([helpers.pupil(n) for n in (1, 2, 3)])
+    silent, willing, _ = world.applications(report)
+    world.consent([willing])
+    world.pass_time(days=179)
+    assert world.enrolment.purge_unanswered(world.library, actor="worker") == 0
+    late = world.load([helpers.pupil(4)], name="later.xlsx")
+    world.pass_time(days=1)
+    assert world.enrolment.purge_unanswered(world.library, actor="worker", dry_run=True) == 2
+    assert world.state_of(silent) is S.ENTERED
+    assert world.enrolment.purge_unanswered(world.library, actor="worker") == 2
+    assert world.state_of(silent) is None
+    assert world.state_of(willing) is S.ENTERED
+    assert len(world.applications(late)) == 1
+    number = [Identifier("id_card", helpers.id_number(1))]
+    assert world.store.people.find_person(number) is None
+    assert not world.store.enrolment.is_refused(number, world.library)
+    again = world.load([helpers.pupil(1)], name="again.xlsx")
+    assert helpers.outcomes(again) == {"created": 1}
+
+
+def test_whose_card_is_open_is_never_purged(world, helpers):
+    (application,) = world.approved([helpers.pupil(1)])
+    world.activate([application])
+    world.pass_time(days=1000)
+    assert world.enrolment.purge_unanswered(world.library, actor="worker") == 0
+    assert world.state_of(application) is S.ACTIVE
+
+
 def test_an_open_card_cannot_be_refused_or_erased(world, helpers):
     (application,) = world.approved([helpers.pupil(1)])
     world.activate([application])
