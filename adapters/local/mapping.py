@@ -254,11 +254,15 @@ def load_patron(row: Sequence[Any]) -> PatronRow:
                 parse_moment(until),
             )
             for hold, barcode, title, shelf, pickup, placed, until in json.loads(row[11])
-        ),
+        )
+        if row[11] != "[]"
+        else (),
         fees=tuple(
             Fee(str(fee), Decimal(amount) - Decimal(paid), kind, currency, text)
             for fee, amount, paid, kind, currency, text in json.loads(row[12])
-        ),
+        )
+        if row[12] != "[]"
+        else (),
     )
 
 

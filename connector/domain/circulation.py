@@ -31,6 +31,10 @@ __all__ = [
 ]
 
 
+_MORE_THAN_A_DAY = timedelta(days=2)
+"""What is due so much later is due on a later day in every zone."""
+
+
 class Reason(StrEnum):
     """Why something was refused: the key of the screen message and of the statistics."""
 
@@ -127,7 +131,9 @@ def due_at(
 
 def is_overdue(due: datetime | None, now: datetime, zone: ZoneInfo) -> bool:
     """Say whether an item is overdue: days are counted in the library's zone (scenario 19)."""
-    return due is not None and local_day(now, zone) > local_day(due, zone)
+    if due is None or due - now > _MORE_THAN_A_DAY:
+        return False
+    return local_day(now, zone) > local_day(due, zone)
 
 
 def decide_checkout(

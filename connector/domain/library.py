@@ -117,17 +117,16 @@ def resolve_owners(
     Source: decision 2.
     """
     text = scanned.strip()
-    known = tuple(libraries)
-    for library in known:
+    by_prefix = []
+    for library in libraries:
         if library.isil and text.startswith(library.isil + ":"):
-            return (
-                ItemId(
-                    library.code, library.barcodes.normalise(text.removeprefix(library.isil + ":"))
-                ),
-            )
-    by_prefix = tuple(
-        ItemId(library.code, library.barcodes.normalise(text))
-        for library in known
-        if any(text.startswith(prefix) for prefix in library.barcodes.prefixes)
+            barcode = text.removeprefix(library.isil + ":")
+            return (ItemId(library.code, library.barcodes.normalise(barcode)),)
+        if text.startswith(library.barcodes.prefixes):
+            by_prefix.append(library)
+    return tuple(
+        [
+            ItemId(library.code, library.barcodes.normalise(text))
+            for library in by_prefix or (local,)
+        ]
     )
-    return by_prefix or (ItemId(local.code, local.barcodes.normalise(text)),)

@@ -35,6 +35,8 @@ __all__ = ["FactReader", "ItemView", "PatronView", "count_quota"]
 
 _log = get_logger(__name__)
 
+_CLOCK_SLACK = timedelta(minutes=1)
+"""Due dates that differ by no more are the same."""
 _CONFIRMED_STATES = frozenset({LoanState.OPEN, LoanState.DISPUTED})
 
 
@@ -79,7 +81,9 @@ def count_quota(
     view: PatronView, *, now: datetime, library: Library, without: ItemId | None = None
 ) -> Quota:
     """Count what takes a place, network-wide; ``without`` leaves one item out."""
-    loans = [loan for loan in view.loans if loan.item != without]
+    loans: Sequence[Loan] = view.loans
+    if without is not None:
+        loans = [loan for loan in loans if loan.item != without]
     return Quota(
         total=len(loans) + view.uncounted,
         foreign=sum(loan.language is LanguageClass.FOREIGN for loan in loans),
@@ -226,13 +230,16 @@ class FactReader:
                 adopt.append(self._adoption(item, ils_loan, library))
             elif row.state is LoanState.UNKNOWN:
                 appeared.append((row, ils_loan))
-            elif row.state in _CONFIRMED_STATES and _is_renewed(row, ils_loan, library):
+            elif _is_renewed(row, ils_loan, library) and row.state in _CONFIRMED_STATES:
                 due_later = _is_due_later(row, ils_loan, library)
                 renewals = max(ils_loan.renewals or 0, row.renewals + int(due_later))
                 renewed.append(Renewed(row.loan_id, ils_loan.due, renewals))
-        gone = self._find_gone(facts, loans, seen, library)
+        all_found = len(seen) == len(rows) and not adopt
+        gone = [] if all_found else self._find_gone(facts, loans, seen, library)
         for row, ils_loan in appeared:
             self.ledger.record_open(row.loan_id, place, due=ils_loan.due, disputed=True)
+        if not (adopt or gone or renewed):
+            return self.ledger.list_unclosed(standing.patron_id) if appeared else loans
         changes = Reconciliation(
             standing.patron_id,
             library.code,
@@ -242,9 +249,7 @@ class FactReader:
             tuple(gone),
             tuple(renewed),
         )
-        if changes:
-            return self.ledger.reconcile(changes, place)
-        return self.ledger.list_unclosed(standing.patron_id) if appeared else loans
+        return self.ledger.reconcile(changes, place)
 
     def _find_gone(
         self, facts: PatronFacts, loans: Sequence[Loan], seen: set[ItemId], library: Library
@@ -303,9 +308,9 @@ class FactReader:
 def _is_due_later(row: Loan, ils_loan: IlsLoan, library: Library) -> bool:
     if row.due is None or ils_loan.due is None:
         return False
-    return ils_loan.due - row.due > timedelta(minutes=1) and library.today(
-        ils_loan.due
-    ) > library.today(row.due)
+    return ils_loan.due - row.due > _CLOCK_SLACK and library.today(ils_loan.due) > library.today(
+        row.due
+    )
 
 
 def _is_renewed(row: Loan, ils_loan: IlsLoan, library: Library) -> bool:

@@ -245,6 +245,16 @@ def test_what_holds_for_every_checkout(
             assert day.weekday() not in weekdays
 
 
+@given(
+    now=moments,
+    zone=zones,
+    until_due=st.timedeltas(timedelta(days=-4), timedelta(days=4)),
+)
+def test_overdue_is_a_matter_of_calendar_days(now, zone, until_due):
+    due = now + until_due
+    assert is_overdue(due, now, zone) == (local_day(now, zone) > local_day(due, zone))
+
+
 @given(now=moments, zone=zones, days=st.integers(0, 400))
 def test_due_is_never_before_now_and_never_overdue_on_its_day(now, zone, days):
     due = due_at(now, days, zone)
