@@ -7,14 +7,12 @@ goes into a file that only its owner may read, before the next card is opened.
 
 from __future__ import annotations
 
-import csv
-import os
 import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Any
 
 import click
 
@@ -27,6 +25,7 @@ from connector.cli.enrol_shared import (
     library_option,
     print_table,
 )
+from connector.cli.pin_file import PinFile
 from connector.cli.progress import Progress
 from connector.domain.enrolment import ApplicationState, ConsentScope
 from connector.domain.identity import mask_name, mask_number
@@ -34,7 +33,7 @@ from connector.errors import NotFound
 from connector.ports.enrolment import Application, Batch
 from connector.ports.store import PersonalData
 from connector.services.enrolment import StepReport
-from connector.services.provisioning import Activation, ActivationOutcome
+from connector.services.provisioning import ActivationOutcome
 
 __all__ = ["COMMANDS", "parse_rows"]
 
@@ -249,7 +248,7 @@ def activate(
     app = cli.app
     found, applications = _choose(app, batch, rows, library)
     target = pins or _free_name(Path(f"pins-{found.number}.csv"))
-    with _PinFile(target) as pin_file, Progress(f"batch {found.number}") as progress:
+    with PinFile(target) as pin_file, Progress(f"batch {found.number}") as progress:
         results = app.provisioning(found.institution).activate(
             applications, actor=actor, on_progress=progress.show, on_result=pin_file.write
         )
@@ -306,38 +305,6 @@ def _withdraw(
             here = [a for a in applications if a.institution == institution]
             app.provisioning(institution).block_withdrawn(here)
     return StepReport(done, len(applications) * len(scopes) - done)
-
-
-class _PinFile:
-    """Writes each PIN when it is known; the file begins with the first, and never replaces one."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: TextIO | None = None
-
-    @property
-    def is_written(self) -> bool:
-        return self._file is not None
-
-    def __enter__(self) -> Self:
-        if self._path.exists():
-            raise Refused(f"{self._path} exists. Choose another file with --pins.")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-
-    def write(self, result: Activation) -> None:
-        if not result.pin:
-            return
-        if self._file is None:
-            handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            self._file = os.fdopen(handle, "w", encoding="utf-8", newline="")
-            csv.writer(self._file).writerow(("row", "card", "pin"))
-        csv.writer(self._file).writerow((result.application.batch_row, result.card, result.pin))
-        self._file.flush()
-        os.fsync(self._file.fileno())
 
 
 def _free_name(path: Path) -> Path:

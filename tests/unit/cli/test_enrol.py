@@ -173,6 +173,23 @@ def test_activating_again_gives_no_pin_twice(batch, onecard, installation):
     assert not (installation / "two.csv").exists()
 
 
+def test_where_pins_cannot_be_written_no_card_is_opened(batch, onecard, installation):
+    run_all(onecard, batch)
+    nowhere = installation / "absent" / "pins.csv"
+    result = onecard("enrol", "activate", batch, "--pins", str(nowhere))
+    assert (result.exit_code, "cannot be written" in result.output) == (1, True), result.output
+    pins = installation / "pins.csv"
+    report = onecard("enrol", "activate", batch, "--pins", str(pins), "--json")
+    assert json.loads(report.stdout)["activated"] == 4
+    assert len(pins.read_text(encoding="utf-8").splitlines()) == 5
+
+
+def test_a_file_without_a_pin_is_not_left_behind(batch, onecard, installation):
+    pins = installation / "pins.csv"
+    assert onecard("enrol", "activate", batch, "--pins", str(pins)).exit_code == 1
+    assert not pins.exists()
+
+
 def test_nobody_gets_a_card_without_consent(batch, onecard, installation, application):
     run_all(onecard, batch, consent=("--rows", "3"))
     result = onecard("enrol", "activate", batch, "--pins", str(installation / "p.csv"), "--json")
