@@ -12,7 +12,7 @@ from functools import partial
 import click
 
 from connector.bootstrap import Application
-from connector.errors import ConfigurationError, ConnectorError
+from connector.errors import ConfigurationError
 from connector.log import configure, get_logger
 from connector.sip2.dispatch import Observer
 from connector.sip2.metrics import Sip2Metrics
@@ -160,7 +160,7 @@ async def _repeat_for_ever(action: str, run_once: Callable[[], object], every_s:
     while True:
         try:
             await asyncio.to_thread(run_once)
-        except ConnectorError as err:
+        except Exception as err:  # noqa: BLE001 - the next round may succeed
             _log.error("worker.failed", action=action, error=type(err).__name__)
         await asyncio.sleep(every_s)
 

@@ -7,7 +7,8 @@ Nothing here lends. Rules: decisions 7 and 10; scenarios 12–14 —
   ``disputed``;
 - "not on loan" twice, at least 180 s apart, with the ILS answering in between: the place is
   released. A live ILS was seen applying a checkout a minute after it had answered "no";
-- an ILS that cannot be asked makes earlier "not on loan" answers worthless.
+- an ILS that cannot be asked, whatever its adapter raises, makes earlier "not on loan" answers
+  worthless, and keeps no other library waiting.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from datetime import timedelta
 from connector.domain.ids import InstitutionId
 from connector.domain.library import Library
 from connector.domain.loan import Loan
-from connector.errors import AdapterError
+from connector.errors import StorageConflict, StorageUnavailable
 from connector.log import get_logger
 from connector.ports.clock import Clock
 from connector.ports.ils import Capability, IlsAdapter
@@ -90,7 +91,9 @@ class Settlement:
         for loan in self._ledger.lease_unknown(code, self._now(), lease=self._lease):
             try:
                 report += self._settle(adapter, loan)
-            except AdapterError as err:
+            except (StorageConflict, StorageUnavailable):
+                raise
+            except Exception as err:  # noqa: BLE001 - one adapter must not keep other libraries waiting
                 self._ledger.forget_absent(code)
                 _log.warning("settlement.ils_away", institution=code, error=type(err).__name__)
                 return report + SettlementReport(unreachable=1)
