@@ -50,7 +50,6 @@ from connector.storage.store import Store, open_store
 __all__ = ["Application", "build", "build_adapter"]
 
 _TERMINATORS = {"CR": "\r", "CRLF": "\r\n", "LF": "\n"}
-_QUEUE_PER_WORKER = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +97,15 @@ class Application:
     def pools(self, workers: int | None = None) -> dict[InstitutionId, BoundedPool]:
         """Return one bounded thread pool per library: a hanging ILS exhausts only its own.
 
+        A request of every connection may wait in it, so that a fast ILS never refuses as busy.
+
         Args:
             workers: threads of each; the settings' number by default.
         """
-        workers = workers or self.settings.sip2.workers
+        sip2 = self.settings.sip2
+        workers = workers or sip2.workers
         return {
-            code: BoundedPool(workers, queued=workers * _QUEUE_PER_WORKER, name=f"ils-{code}")
+            code: BoundedPool(workers, queued=sip2.max_connections, name=f"ils-{code}")
             for code in self.libraries
         }
 

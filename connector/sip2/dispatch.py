@@ -3,6 +3,7 @@
 Sockets are the business of ``connection``, what the answer says that of the handler. Rules:
 
 - every request gets exactly one answer of its own pair, whatever the handler does;
+- what still waits for a thread at its deadline is never started: it is "busy", not late;
 - ``AnswerSlot`` decides between an answer that comes late and the refusal at the deadline; a
   handler that claimed the slot is waited for up to ``grace_s``;
 - a handler's exception is logged by class name only;
@@ -77,7 +78,9 @@ class MessageHandler(Protocol):
 class Work:
     """One request that runs or is answered, and who waits for it."""
 
-    __slots__ = ("exchange", "key", "reply", "request", "settled", "started", "timer", "waiters")
+    __slots__ = (
+        "exchange", "future", "key", "reply", "request", "settled", "started", "timer", "waiters",
+    )  # fmt: skip
 
     def __init__(self, request: Message, exchange: Exchange, key: ReplayKey | None) -> None:
         self.request = request
@@ -86,6 +89,7 @@ class Work:
         self.started = time.monotonic()
         self.reply: Message | None = None
         self.settled = False
+        self.future: Future[Message | None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.waiters: list[Callable[[Message | None], None]] = []
 
@@ -243,6 +247,7 @@ class Dispatcher:
             work.exchange.slot.expire()
             self._settle(work, self._refuse_late(work), "busy")
             return
+        work.future = future
         self._running.add(work)
         work.timer = self._loop.call_later(self._answer_within_s, self._on_deadline, work)
         future.add_done_callback(
@@ -265,6 +270,10 @@ class Dispatcher:
 
     def _on_deadline(self, work: Work) -> None:
         if work.settled:
+            return
+        if work.future is not None and work.future.cancel():
+            work.exchange.slot.expire()
+            self._settle(work, self._refuse_late(work), "busy")
             return
         if work.exchange.slot.expire():
             self._settle(work, self._refuse_late(work), "late")
@@ -297,7 +306,7 @@ class Dispatcher:
         work.settled = True
         if work.timer is not None:
             work.timer.cancel()
-            work.timer = None
+            work.timer = work.future = None
             self._running.discard(work)
         if work.key is not None:
             remember = reply is not None and outcome != "busy"

@@ -25,9 +25,8 @@ class BoundedPool(ThreadPoolExecutor):
 
     Args:
         workers: threads.
-        queued: calls that may wait for a thread; one that waits longer than the answer's deadline
-            is refused
-            anyway, so a long queue helps nobody.
+        queued: calls that may wait for a thread; a kiosk has one at a time, and the dispatcher
+            cancels what still waits at the answer's deadline.
         name: thread name prefix, seen in a debugger.
     """
 

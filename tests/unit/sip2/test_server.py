@@ -269,6 +269,49 @@ def test_full_pool_refuses_at_once_and_is_not_remembered(serve, connect, gated, 
     assert third.ask(checkout("B2", 2)).startswith(b"121")
 
 
+@pytest.mark.parametrize("expired", ["by its timer", "by the server's end"])
+def test_what_waits_for_a_thread_at_its_deadline_is_never_started(
+    serve, connect, gated, pool, eventually, expired
+):
+    threads = pool(workers=1)
+    running = serve(
+        gated,
+        executor_for=lambda _i: threads,
+        answer_within_s=0.2 if expired == "by its timer" else 60,
+        grace_s=60,
+    )
+    gated.claim_first = True
+    first, second = connect(running.port), connect(running.port)
+    first.send(checkout("B1", 1))
+    assert gated.started.wait(10)
+    second.send(checkout("B2", 2))
+    eventually(lambda: running.dispatcher.running == 2)
+    if expired == "by the server's end":
+        running.run(running.dispatcher.expire_all)
+    assert second.read().startswith(b"120")
+    gated.gate.set()
+    assert first.read().startswith(b"121")
+    threads.shutdown(wait=True)
+    assert [request.get("AB") for request in gated.handled] == ["B1"]
+
+
+def test_what_was_never_started_may_be_asked_again(serve, connect, gated, pool, eventually):
+    threads = pool(workers=1)
+    gated.claim_first = True
+    running = serve(gated, executor_for=lambda _i: threads, answer_within_s=60, grace_s=60)
+    first, second = connect(running.port), connect(running.port)
+    first.send(checkout("B1", 1))
+    assert gated.started.wait(10)
+    second.send(checkout("B2", 2))
+    eventually(lambda: running.dispatcher.running == 2)
+    running.run(running.dispatcher.expire_all)
+    assert second.read().startswith(b"120")
+    gated.gate.set()
+    assert first.read().startswith(b"121")
+    third = connect(running.port)
+    assert third.ask(checkout("B2", 2)).startswith(b"121")
+
+
 def test_hanging_library_leaves_another_alone(serve, connect, kit, gated, pool):
     pools = {"MAIN": pool(workers=1, queued=0), "TOWN": pool()}
     handler = kit.handler(
