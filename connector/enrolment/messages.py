@@ -74,6 +74,10 @@ MESSAGES: Mapping[str, tuple[str, str]] = {
     ),
     "file_password": ("文件有密码保护，请取消密码", "protected by a password; remove it"),
     "file_too_large": ("文件过大", "the file is too large"),
+    "sheet_too_wide": (
+        "离名册很远处还有内容，请把名册复制到新文件",
+        "something stands far away from the roster; copy the roster into a new file",
+    ),
     "file_not_writable": ("无法写入文件", "the file cannot be written"),
     "header_missing": (
         "找不到表头：至少要有“姓名”和“身份证号”两列",

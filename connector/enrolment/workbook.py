@@ -15,6 +15,7 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,17 +33,20 @@ from python_calamine import (
 from xlsxwriter.utility import xl_col_to_name
 
 from connector.enrolment.columns import HEADERS, LAYOUTS, MANDATORY, ColumnMap, Layout
+from connector.enrolment.extent import find_largest_sheet
 from connector.errors import RecordError
 
 __all__ = ["Roster", "RosterRow", "read_roster", "write_template"]
 
 _MAX_FILE_BYTES = 20 * 1024 * 1024
 _MAX_UNPACKED_BYTES = 300 * 1024 * 1024
+_MAX_CELLS = 5_000_000
 _MAX_ROWS = 50_000
 _HEADER_SEARCH_ROWS = 30
 _OLE_SIGNATURE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ENCRYPTED_STREAM = "EncryptedPackage".encode("utf-16-le")
 _CALAMINE_ERRORS = (CalamineError, PasswordError, ZipError, XmlError)
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +83,8 @@ def read_roster(path: Path) -> Roster:
 
     Raises:
         RecordError: with code ``file_missing``, ``file_too_large``, ``file_not_spreadsheet``,
-            ``file_password``, ``header_missing``, ``column_twice``, ``column_missing`` or
-            ``too_many_rows``.
+            ``file_password``, ``sheet_too_wide``, ``header_missing``, ``column_twice``,
+            ``column_missing`` or ``too_many_rows``.
     """
     try:
         size = path.stat().st_size
@@ -188,15 +192,20 @@ def _read_workbook(data: bytes) -> list[_Sheet]:
 
 
 def _refuse_bomb(data: bytes) -> None:
+    """Refuse what would take all memory when it is opened."""
     if not data.startswith(b"PK"):
         return
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-    except zipfile.BadZipFile as err:
+            if sum(entry.file_size for entry in archive.infolist()) > _MAX_UNPACKED_BYTES:
+                raise RecordError(0, "file_too_large")
+            if any(name.lower().endswith("workbook.bin") for name in archive.namelist()):
+                raise RecordError(0, "file_not_spreadsheet")  # xlsb, whose extent we cannot tell
+            cells = find_largest_sheet(archive)
+    except _ZIP_ERRORS as err:
         raise RecordError(0, "file_not_spreadsheet") from err
-    if unpacked > _MAX_UNPACKED_BYTES:
-        raise RecordError(0, "file_too_large")
+    if cells > _MAX_CELLS:
+        raise RecordError(0, "sheet_too_wide")
 
 
 def _find_header(sheet: _Sheet) -> tuple[int, ColumnMap] | None:

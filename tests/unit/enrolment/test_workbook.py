@@ -183,6 +183,64 @@ def test_sizes_are_limited(tmp_path, helpers, monkeypatch):
     assert read_error(path) == "file_too_large"
 
 
+def put_far_away(value):
+    def more(book):
+        page = book.worksheets()[0]
+        page.write(1048575, 16383, value, book.add_format({"bold": True}))
+
+    return more
+
+
+def test_a_cell_far_away_is_not_unfolded(tmp_path, helpers):
+    path = helpers.write_sheet(tmp_path / "a.xlsx", [ROW], HEADERS, more=put_far_away("x"))
+    assert path.stat().st_size < 10_000
+    assert read_error(path) == "sheet_too_wide"
+
+
+def test_a_format_far_away_does_not_matter(tmp_path, helpers):
+    path = helpers.write_sheet(tmp_path / "a.xlsx", [ROW], HEADERS, more=put_far_away(None))
+    assert len(read_roster(path).rows) == 1
+
+
+def write_ods(path, rows):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+        archive.writestr(
+            "META-INF/manifest.xml",
+            '<manifest:manifest xmlns:manifest="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0">'
+            '<manifest:file-entry manifest:full-path="/" manifest:media-type='
+            '"application/vnd.oasis.opendocument.spreadsheet"/></manifest:manifest>',
+        )
+        archive.writestr(
+            "content.xml",
+            '<?xml version="1.0"?><office:document-content'
+            ' xmlns:office="urn:oasis:names:tc:opendocument:xmlns:office:1.0"'
+            ' xmlns:table="urn:oasis:names:tc:opendocument:xmlns:table:1.0"'
+            ' xmlns:text="urn:oasis:names:tc:opendocument:xmlns:text:1.0"><office:body>'
+            f'<office:spreadsheet><table:table table:name="a">{rows}</table:table>'
+            "</office:spreadsheet></office:body></office:document-content>",
+        )
+    return path
+
+
+def ods_row(*values, rows=1, columns=1):
+    cells = "".join(
+        f'<table:table-cell table:number-columns-repeated="{columns}" office:value-type="string">'
+        f"<text:p>{value}</text:p></table:table-cell>"
+        for value in values
+    )
+    return f'<table:table-row table:number-rows-repeated="{rows}">{cells}</table:table-row>'
+
+
+def test_repeated_cells_are_not_unfolded(tmp_path):
+    table = ods_row(*HEADERS) + ods_row(*ROW)
+    empty = '<table:table-row table:number-rows-repeated="1048000"><table:table-cell/></table:table-row>'
+    assert len(read_roster(write_ods(tmp_path / "a.ods", table + empty)).rows) == 1
+    for more in (ods_row("x", rows=1_000_000, columns=1000), empty + ods_row(*"xxxxx")):
+        path = write_ods(tmp_path / "b.ods", table + more)
+        assert read_error(path) == "sheet_too_wide"
+
+
 def test_no_header(tmp_path, helpers):
     assert (
         read_error(helpers.write_sheet(tmp_path / "a.xlsx", [ROW], ["a", "b"])) == "header_missing"
