@@ -41,11 +41,11 @@ from connector.sip2.screen import ScreenTexts
 from connector.sip2.spec import BX_ORDER
 from connector.sip2.terminal import Permission, Terminal
 
-__all__ = ["Gateway"]
+__all__ = ["PERMISSIONS", "REQUIREMENTS", "Gateway"]
 
 _log = get_logger(__name__)
 
-_NEEDED: Mapping[str, Capability | None] = {
+REQUIREMENTS: Mapping[str, Capability | None] = {
     "23": Capability.FETCH_PATRON,
     "11": Capability.CHECKOUT,
     "09": Capability.CHECKIN,
@@ -65,11 +65,12 @@ _NEEDED: Mapping[str, Capability | None] = {
 }
 """What the ILS must be able to do for each request; None = we do it ourselves."""
 
-_PERMISSIONS: Mapping[str, Permission] = {
+PERMISSIONS: Mapping[str, Permission] = {
     "01": Permission.BLOCK_PATRON,
     "19": Permission.ITEM_STATUS,
     "25": Permission.ENABLE_PATRON,
 }
+"""What a terminal must be allowed for these requests."""
 
 
 class Gateway:
@@ -207,7 +208,7 @@ class Gateway:
         capabilities = self._facts.adapters[turn.library.code].capabilities
         return frozenset(
             code
-            for code, needed in _NEEDED.items()
+            for code, needed in REQUIREMENTS.items()
             if (needed is None or needed in capabilities)
-            and (code not in _PERMISSIONS or turn.permits(_PERMISSIONS[code]))
+            and (code not in PERMISSIONS or turn.permits(PERMISSIONS[code]))
         )

@@ -3,6 +3,7 @@
 import configparser
 import inspect
 import re
+import shlex
 import tomllib
 from collections import Counter
 from pathlib import Path
@@ -11,7 +12,7 @@ import click
 import pytest
 from pydantic import BaseModel
 
-from connector.cli.main import COMMANDS
+from connector.cli.main import COMMANDS, cli
 from connector.domain.circulation import Decision, Reason
 from connector.plugins import hookspecs
 from connector.plugins.hookspecs import HOOKS, hookimpl
@@ -20,6 +21,8 @@ from connector.ports.decisions import DecisionRequest
 from connector.ports.ils import AdapterSpec, Capability
 from connector.ports.store import Identifier
 from connector.settings import parse_settings
+from connector.sip2.gateway import PERMISSIONS, REQUIREMENTS
+from connector.sip2.screen import TEXTS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("adapters/*/README.md")])
@@ -132,3 +135,54 @@ def test_every_dependency_is_pinned_without_a_place_to_fetch_it_from():
     lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
     assert all(re.fullmatch(r"[a-z0-9._-]+==[^\s@]+", line) for line in lines)
     assert requirements() <= {line.partition("==")[0] for line in lines}
+
+
+def test_every_reason_stands_with_its_words_on_the_page():
+    page = (ROOT / "docs/reference/reasons.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \|$", page, re.MULTILINE)
+    assert rows == [
+        (str(key), TEXTS["en"][key], TEXTS["zh"][key])
+        for key in [*Reason, *(key for key in TEXTS["en"] if key not in set(Reason))]
+    ]
+    assert set(TEXTS["zh"]) == set(TEXTS["en"])
+
+
+def test_every_sip2_message_stands_on_the_page_with_what_it_needs():
+    page = (ROOT / "docs/reference/sip2.md").read_text("utf-8")
+    for code, needed in REQUIREMENTS.items():
+        (row,) = re.findall(rf"^\| {code} .+$", page, re.MULTILINE)
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        assert (needed is None) is (cells[2] == "")
+        assert needed is None or f"`{needed}`" in cells[2]
+        permission = PERMISSIONS.get(code)
+        assert cells[3] == ("" if permission is None else f"`{permission}`")
+
+
+def test_every_subcommand_is_documented():
+    page = (ROOT / "docs/reference/commands.md").read_text("utf-8")
+    for name in COMMANDS:
+        group = cli.get_command(click.Context(cli), name)
+        if isinstance(group, click.Group):
+            (rows,) = ["\n".join(re.findall(rf"^\| `onecard {name} .+?\|", page, re.MULTILINE))]
+            for sub in group.commands:
+                assert re.search(rf"\b{sub}\b", rows), f"{name} {sub}"
+
+
+def options_of(words):
+    """Return the options of a command in the documents, or None where the line is no command."""
+    command = cli
+    for word in words[1:]:
+        if not isinstance(command, click.Group):
+            break
+        command = command.get_command(click.Context(cli), word) or command
+    return {option for param in command.params for option in (*param.opts, *param.secondary_opts)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_options_in_the_documents_exist(page):
+    for block in re.findall(r"```sh\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
+        for line in block.splitlines():
+            if line.strip().startswith("onecard "):
+                words = shlex.split(line)
+                used = {word for word in words if word.startswith("--")}
+                assert used <= options_of(words) | {"--help"}, line
