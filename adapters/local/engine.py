@@ -34,7 +34,10 @@ NAME = "local"
 REVISION = "0001"
 """The migration that this code needs; an older file is upgraded when it is first opened."""
 
-_BUSY_TIMEOUT_MS = 10_000
+_BUSY_TIMEOUT_MS = 3_000
+"""For each of two waits, in turn for our own writers and in SQLite for those of other processes;
+together shorter than the gateway waits for an ILS, so that it learns that nothing was done."""
+
 _WAL_RETRY_MS = 20
 _POOL_SIZE = 8
 _OVERFLOW = 56
@@ -159,6 +162,8 @@ class Database:
             return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            # It holds names and numbers; SQLite gives its companion files the same mode.
+            self.path.touch(mode=0o600)
             with self._engine.connect() as connection:
                 found = _current_revision(connection)
             if found is None or found < REVISION:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import traceback
 
 import pytest
@@ -15,6 +16,13 @@ NAME, NUMBER, PHONE, PIN = "欧阳标记", "110101199003071099", "13912345678", 
 
 def everything(error):
     return "".join(traceback.format_exception(error))
+
+
+def test_only_the_owner_reads_the_database(world):
+    world.patron(name=NAME)
+    files = list(world.folder.iterdir())
+    assert any(file.suffix == ".db" for file in files)
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
 
 
 def test_a_taken_number_is_not_told(world):
