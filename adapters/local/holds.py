@@ -180,12 +180,14 @@ class LocalHolds(LocalBase):
                 return self._unpaid("unknown_patron")
             if payment.transaction_id:
                 seen = connection.exec_driver_sql(
-                    "SELECT patron_id FROM payment WHERE transaction_id = ?",
+                    "SELECT patron_id, amount, currency FROM payment WHERE transaction_id = ?",
                     (payment.transaction_id,),
                 ).fetchone()
                 if seen is not None:
                     if seen[0] != who.row_id:
                         return self._unpaid("unknown_fee")
+                    if (Decimal(seen[1]), seen[2]) != (payment.amount, payment.currency):
+                        return self._unpaid("bad_amount")  # another payment under an old number
                     return FeeResult(ok=True, transaction_id=payment.transaction_id)
             code = self._payment_bar(who, payment)
             if code:
@@ -200,7 +202,8 @@ class LocalHolds(LocalBase):
         if payment.fee_id and not open_fees:
             return "unknown_fee"
         owed = sum((fee.amount for fee in open_fees), Decimal(0))
-        return "" if 0 < payment.amount <= owed else "bad_amount"
+        is_right = 0 < payment.amount <= owed and payment.amount == round(payment.amount, 2)
+        return "" if is_right else "bad_amount"
 
     def _settle(self, connection: Connection, who: PatronRow, payment: FeePayment, at: str) -> None:
         connection.exec_driver_sql(

@@ -123,6 +123,7 @@ def test_a_payment_without_a_fee_is_spread_over_the_oldest(world):
         (pay("-1"), "bad_amount"),
         (pay("0"), "bad_amount"),
         (pay("6"), "bad_amount"),
+        (pay("0.001"), "bad_amount"),
         (pay("1", currency="USD"), "bad_currency"),
         (pay("1", fee_id="99"), "unknown_fee"),
         (pay("1", fee_id="x"), "unknown_fee"),
@@ -143,6 +144,16 @@ def test_a_transaction_of_one_patron_pays_nothing_for_another(world):
     assert world.adapter.pay_fee("P1", pay("5"), world.at()).ok
     assert world.adapter.pay_fee("P2", pay("5"), world.at()).ok is False
     assert world.adapter.fetch_patron("P2").fee_total == Decimal(5)
+
+
+def test_another_payment_under_an_old_number_is_not_swallowed(world):
+    world.patron()
+    world.adapter.charge_fee("P1", Decimal(5))
+    assert world.adapter.pay_fee("P1", pay("2"), world.at()).ok
+    assert world.adapter.pay_fee("P1", pay("2.00"), world.at()).ok
+    for other in (pay("1"), pay("2", currency="USD")):
+        assert world.adapter.pay_fee("P1", other, world.at()).ok is False
+    assert world.adapter.fetch_patron("P1").fee_total == Decimal(3)
 
 
 def test_payments_without_a_transaction_id_count_each(world):
