@@ -69,7 +69,7 @@ class LocalReturns(LocalBase):
             place = context.branch or item.branch
             connection.exec_driver_sql(
                 "UPDATE item SET status = '03', current_location = ? WHERE id = ?",
-                (item.location if place == item.branch else place, item.row_id),
+                (item.location if place == (item.branch or place) else place, item.row_id),
             )
             return self._put_away(connection, item, context, place)
 
@@ -82,7 +82,7 @@ class LocalReturns(LocalBase):
         if hold is not None:
             destination = hold[3] or place
             alert = AlertType.LOCAL_HOLD if destination == place else AlertType.HOLD_OTHER_BRANCH
-        elif place != item.branch:
+        elif item.branch and place != item.branch:
             alert, destination = AlertType.OTHER_BRANCH, item.branch
         return CheckinResult(
             ok=True,

@@ -226,6 +226,13 @@ def test_a_book_drop_may_date_a_return_back_before_the_loan(world):
     assert world.adapter.checkin("B1", world.at(), returned_at=last_night).ok
 
 
+def test_an_item_without_a_branch_is_at_home_everywhere(world):
+    world.title("B1", location="kids")
+    result = world.adapter.checkin("B1", world.at(branch="MAIN"))
+    assert (result.alert, result.destination) == (None, "")
+    assert world.adapter.fetch_item("B1").current_location == "kids"
+
+
 def test_a_return_at_another_branch_is_told_and_sent_home(world):
     world.patron()
     world.title("B1", branch="MAIN", location="open")
