@@ -58,13 +58,14 @@ def open_store(url: str, key_file: Path, *, now: Clock = utc_now) -> Store:
     """Open the database with the keys of the key file.
 
     Raises:
-        ConfigurationError: the key file cannot be used, or the tables are missing or older than
-            this release.
+        ConfigurationError: the key file cannot be used or belongs to another database, or the
+            tables are missing or older than this release.
         StorageUnavailable: the database cannot be reached.
     """
     store = Store(url, Keyring.load(key_file), now=now)
     try:
         _require_tables(store.database)
+        _require_keys(store.database, store.keyring)
     except BaseException:
         store.close()
         raise
@@ -76,3 +77,13 @@ def _require_tables(database: Database) -> None:
     if not state.is_current:
         what = "has no tables" if state.found is None else "is older than this release"
         raise ConfigurationError(f"The database {what}.", "Run: onecard db upgrade")
+
+
+def _require_keys(database: Database, keyring: Keyring) -> None:
+    """Refuse other keys: with them no card is recognised, and every pupil passes as a stranger."""
+    found = database.fetch("SELECT key_id FROM identifier LIMIT 1", ())
+    if found and found[0][0] not in keyring.key_ids:
+        raise ConfigurationError(
+            "The key file does not belong to this database.",
+            "Restore the key file that was in use with it, or correct [store] key_file and url.",
+        )

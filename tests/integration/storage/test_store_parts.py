@@ -229,6 +229,14 @@ def test_store_opens_and_reads_its_keys(store_url, tmp_path):
         opened.close()
 
 
+def test_keys_of_another_database_are_refused(store_url, scene, tmp_path):
+    scene.person()
+    open_store(store_url, tmp_path / "onecard.key").close()
+    Keyring.generate().save(tmp_path / "other.key")
+    with pytest.raises(ConfigurationError, match="does not belong"):
+        open_store(store_url, tmp_path / "other.key")
+
+
 def test_sqlite_is_opened_durably(tmp_path):
     database = Database(f"sqlite:///{tmp_path / 'x.db'}")
     try:
