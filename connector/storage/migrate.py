@@ -80,13 +80,15 @@ def read_state(database: Database) -> DatabaseState:
 
 
 def upgrade_database(url: str, revision: str = "head") -> None:
-    """Bring the tables up to a revision; nothing happens when they are there already.
+    """Bring the tables up to a revision; nothing happens when they are there already, or when a
+    newer release has brought them further.
 
     Raises:
         ConfigurationError: the URL cannot be read.
         StorageUnavailable: the database cannot be reached.
     """
-    _run(url, lambda config: command.upgrade(config, revision))
+    if check_database(url).is_known:
+        _run(url, lambda config: command.upgrade(config, revision))
 
 
 def downgrade_database(url: str, revision: str) -> None:

@@ -27,6 +27,18 @@ def test_fresh_database_is_empty_then_current_and_upgrading_again_is_nothing(bar
     assert check_database(bare_url) == after
 
 
+def test_upgrading_what_a_newer_release_has_upgraded_is_nothing(store_url):
+    database = Database(store_url)
+    try:
+        with database.write() as connection:
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    finally:
+        database.close()
+    upgrade_database(store_url)
+    after = check_database(store_url)
+    assert (after.found, after.is_known, after.is_current) == ("9999", False, True)
+
+
 def test_migrations_make_exactly_the_tables_of_the_code(bare_url):
     upgrade_database(bare_url)
     database = Database(bare_url)
