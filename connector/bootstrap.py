@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib import metadata
 from zoneinfo import ZoneInfo
 
@@ -44,7 +45,6 @@ from connector.sip2.terminal import (
     TerminalKind,
     WireProfile,
 )
-from connector.storage.repositories.enrolment import StoredEnrolment
 from connector.storage.store import Store, open_store
 
 __all__ = ["Application", "build", "build_adapter"]
@@ -185,10 +185,16 @@ def build(
         terminals=terminals,
         circulation=circulation,
         patrons=patrons,
-        settlement=Settlement(libraries=libraries, adapters=adapters, ledger=store.ledger, now=now),
+        settlement=Settlement(
+            libraries=libraries,
+            adapters=adapters,
+            ledger=store.ledger,
+            now=now,
+            apart=timedelta(seconds=settings.sip2.settle_apart_s),
+        ),
         enrolment=EnrolmentService(
             register=store.people,
-            store=StoredEnrolment(store.work),
+            store=store.enrolment,
             audit=store.audit,
             rules={
                 code: EnrolmentRules.from_settings(settings.enrolment, code, library.zone)

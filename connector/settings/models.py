@@ -298,6 +298,8 @@ class Sip2Settings(Table):
         answer_deadline_s: a kiosk gets its answer within this time, whatever the ILS does.
         ils_deadline_s: how long an adapter may wait for its ILS; shorter than the answer's.
         workers: threads per ILS; a hanging ILS can exhaust only its own.
+        settle_apart_s: how long two answers "not on loan" must lie apart before a checkout whose
+            outcome nobody knows is given up (decision 7).
         messages: language → reason → text, instead of the shipped screen message.
     """
 
@@ -311,6 +313,7 @@ class Sip2Settings(Table):
     max_connections: Annotated[int, Field(gt=0)] = 500
     max_connections_per_address: Annotated[int, Field(gt=0)] = 100
     workers: Annotated[int, Field(gt=0, le=256)] = 8
+    settle_apart_s: Annotated[float, Field(ge=60)] = 180
     tls: TlsSettings | None = None
     terminals: tuple[TerminalSettings, ...] = ()
     messages: dict[Literal["zh", "en"], dict[str, str]] = {}

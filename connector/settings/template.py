@@ -78,6 +78,7 @@ port = 6001
 # max_connections = 500
 # max_connections_per_address = 100
 # workers = 8                       # threads per ILS
+# settle_apart_s = 180              # between two answers "not on loan" to an unknown checkout
 # enabled = true
 
 # A second port for kiosks that speak TLS.

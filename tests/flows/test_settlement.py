@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from connector.cli.serve import repeating
 from connector.domain.loan import LoanState
@@ -27,6 +28,20 @@ def test_a_broken_adapter_keeps_no_other_library_waiting(world: World) -> None:
     assert states == {"KOHA-A": LoanState.UNKNOWN, "FOLIO-B": LoanState.DISPUTED}
     world.clock.advance(seconds=15)
     assert world.app.settlement.run_once().opened == 1
+
+
+def test_how_far_apart_two_answers_must_lie_is_a_setting(make_world: Callable[..., World]) -> None:
+    world = make_world(sip2="settle_apart_s = 600")
+    patron = world.add_pupil("S1")
+    world.add_items("KOHA-A", "A1")
+    world.ils("KOHA-A").fail("checkout", Fault(FaultKind.NO_ANSWER))
+    assert world.kiosk().checkout("S1", "A1").fixed["ok"] == "0"
+    for seconds in (0, 590):
+        world.clock.advance(seconds=seconds)
+        assert world.app.settlement.run_once().waiting == 1
+    world.clock.advance(seconds=15)
+    assert world.app.settlement.run_once().released == 1
+    assert world.app.store.ledger.list_unclosed(patron) == ()
 
 
 def test_a_failing_round_is_followed_by_another() -> None:
