@@ -8,6 +8,7 @@ which some systems do.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Literal
 
@@ -70,11 +71,18 @@ class FakeCirculation(FakePatrons):
     def fetch_item_loan(
         self, barcode: Barcode, patron: IlsPatronId | None = None
     ) -> IlsLoan | None:
-        """Return the open loan of an item."""
+        """Return the open loan of an item; who cannot list loans does not tell how often it was
+        renewed, nor since when it is out.
+        """
 
         def find() -> IlsLoan | None:
             loan = self.stock.loans.get(barcode)
-            return None if loan is None else self.stock.describe_loan(loan)
+            if loan is None:
+                return None
+            told = self.stock.describe_loan(loan)
+            if Capability.LIST_LOANS in self.capabilities:
+                return told
+            return replace(told, renewals=None, checked_out_at=None)
 
         return self.perform(Capability.FETCH_ITEM_LOAN, find, patron=patron, barcode=barcode)
 

@@ -165,7 +165,9 @@ def test_sip_c_renews_on_a_second_checkout():
     ils.new_item("B1")
     ils.checkout("P1", "B1", AT)
     assert ils.checkout("P1", "B1", AT).renewed is True
-    assert ils.fetch_item_loan("B1").renewals == 1
+    assert ils.stock.loans["B1"].renewals == 1
+    told = ils.fetch_item_loan("B1")
+    assert (told.patron, told.renewals, told.checked_out_at) == ("P1", None, None)
 
 
 def test_folio_b_ignores_the_due_date_and_counts_days_in_utc():
