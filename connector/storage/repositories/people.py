@@ -1,6 +1,7 @@
 """People whom we enrolled: identifiers, accounts, standing, encrypted data.
 
-Nothing here knows a school or a consent. Rules (decisions 3, 5, 22) —
+Nothing here knows a school or a consent; how a person lies in columns is in ``person_rows``. Rules
+(decisions 3, 5, 22) —
 
 - a number is stored as a keyed digest and looked for by every key of the key file;
 - ``resolve`` is one raw statement, because it runs at every exchange;
@@ -10,8 +11,7 @@ Nothing here knows a school or a consent. Rules (decisions 3, 5, 22) —
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
@@ -23,13 +23,12 @@ from connector.domain.patron import PatronStanding, StandingState
 from connector.errors import NotFound, StorageConflict
 from connector.ports.store import PersonalData
 from connector.storage import tables
-from connector.storage.crypto import PersonCipher
+from connector.storage.repositories import person_rows
 from connector.storage.retry import retry_once
-from connector.storage.unit_of_work import UnitOfWork, UnitOfWorkFactory
+from connector.storage.unit_of_work import UnitOfWorkFactory
 
 __all__ = ["StoredPeople"]
 
-_FIELDS = ("name", "id_number", "phone", "guardian_name", "guardian_phone", "birth_date")
 _STANDING = (
     "SELECT p.person_id, p.category, p.state, p.institution, p.expires, p.stage, "
     "a.ils_patron, a.expires, "
@@ -84,7 +83,7 @@ class StoredPeople:
         return self._standing(rows[0], scanned_kind="") if rows else None
 
     def _standing(self, row: Sequence[Any], *, scanned_kind: str) -> PatronStanding:
-        account_ends = _read_date(row[7])
+        account_ends = person_rows.read_date(row[7])
         ended = account_ends is not None and account_ends < self._work.now().date()
         return PatronStanding(
             patron_id=PatronId(row[0]),
@@ -93,7 +92,7 @@ class StoredPeople:
             home=InstitutionId(row[3]),
             scanned_kind=scanned_kind,
             ils_patron=None if ended or row[6] is None else IlsPatronId(row[6]),
-            expires=_read_date(row[4]),
+            expires=person_rows.read_date(row[4]),
             violations=row[8],
             stage=row[5],
         )
@@ -113,7 +112,7 @@ class StoredPeople:
     ) -> PatronId:
         """Store a new person; raises ``StorageConflict`` if an identifier is taken."""
         with self._work.begin() as unit:
-            return add_person(
+            return person_rows.add_person(
                 unit,
                 data,
                 identifiers,
@@ -139,7 +138,7 @@ class StoredPeople:
 
     def fetch_personal(self, patron_id: PatronId) -> PersonalData:
         """Decrypt one person's data; raises ``NotFound``."""
-        columns = [tables.person.c[name] for name in _FIELDS]
+        columns = [tables.person.c[name] for name in person_rows.FIELDS]
         with self._database.read() as connection:
             row = connection.execute(
                 select(tables.person_key.c.wrapped, *columns)
@@ -148,7 +147,7 @@ class StoredPeople:
             ).first()
         if row is None:
             raise NotFound("patron")
-        return _open_data(self._keyring.open_person(patron_id, row[0]), row[1:])
+        return person_rows.open_data(self._keyring.open_person(patron_id, row[0]), row[1:])
 
     @retry_once
     def update_personal(self, patron_id: PatronId, data: PersonalData) -> None:
@@ -162,15 +161,15 @@ class StoredPeople:
             if wrapped is None:
                 raise NotFound("patron")
             cipher = self._keyring.open_person(patron_id, wrapped)
-            _change_person(unit, patron_id, **_seal_data(cipher, data))
+            person_rows.change_person(unit, patron_id, **person_rows.seal_data(cipher, data))
             unit.audit("person.updated", actor="register", subject=patron_id)
 
     @retry_once
     def add_identifier(self, patron_id: PatronId, identifier: Identifier) -> None:
         """Give the person one more number; raises ``StorageConflict`` if another person has it."""
         with self._work.begin() as unit:
-            home = _home_of(unit, patron_id)
-            _add_identifier(unit, patron_id, identifier, institution=home)
+            home = person_rows.home_of(unit, patron_id)
+            person_rows.add_identifier(unit, patron_id, identifier, institution=home)
             unit.audit(
                 "identifier.added",
                 actor="register",
@@ -213,8 +212,8 @@ class StoredPeople:
             values: dict[str, object] = {"state": state.value}
             if expires is not None:
                 values["expires"] = expires
-            home = _home_of(unit, patron_id)
-            _change_person(unit, patron_id, **values)
+            home = person_rows.home_of(unit, patron_id)
+            person_rows.change_person(unit, patron_id, **values)
             unit.audit(
                 "person.state_set",
                 actor="register",
@@ -235,7 +234,7 @@ class StoredPeople:
     ) -> None:
         """Record the person's account in one ILS, in place of the one recorded before."""
         with self._work.begin() as unit:
-            _home_of(unit, patron_id)
+            person_rows.home_of(unit, patron_id)
             key = {"person_id": patron_id, "institution": institution}
             values = {
                 "ils_patron": ils_patron,
@@ -269,7 +268,7 @@ class StoredPeople:
             NotFound: there is no such person.
         """
         with self._work.begin() as unit:
-            home = _home_of(unit, patron_id)
+            home = person_rows.home_of(unit, patron_id)
             loan = tables.loan
             unclosed = loan.c.state.in_([state.value for state in UNCLOSED])
             if unit.connection.scalar(
@@ -290,10 +289,10 @@ class StoredPeople:
                 unit.connection.execute(
                     update(said).where(said.c.person_id == patron_id).values(evidence="")
                 )
-            _change_person(
+            person_rows.change_person(
                 unit,
                 patron_id,
-                **dict.fromkeys(_FIELDS),
+                **dict.fromkeys(person_rows.FIELDS),
                 state=StandingState.WITHDRAWN.value,
                 erased_at=unit.now,
             )
@@ -323,110 +322,3 @@ class StoredPeople:
             if rows:
                 unit.audit("keys.rewrapped", actor="register", detail={"count": len(rows)})
             return len(rows)
-
-
-def add_person(
-    unit: UnitOfWork,
-    data: PersonalData,
-    identifiers: Sequence[Identifier],
-    *,
-    home: InstitutionId,
-    category: str,
-    stage: str = "",
-    state: StandingState = StandingState.INACTIVE,
-) -> PatronId:
-    """Store a new person within a unit of work; raises ``StorageConflict``."""
-    patron_id = PatronId(str(uuid.uuid4()))
-    key_id, wrapped = unit.keyring.new_person_key(patron_id)
-    cipher = unit.keyring.open_person(patron_id, wrapped)
-    unit.connection.execute(
-        tables.person.insert().values(
-            person_id=patron_id,
-            institution=home,
-            category=category,
-            stage=stage,
-            state=state.value,
-            created_at=unit.now,
-            updated_at=unit.now,
-            **_seal_data(cipher, data),
-        )
-    )
-    unit.connection.execute(
-        tables.person_key.insert().values(
-            person_id=patron_id, institution=home, key_id=key_id, wrapped=wrapped
-        )
-    )
-    for identifier in identifiers:
-        _add_identifier(unit, patron_id, identifier, institution=home)
-    unit.audit("person.added", actor="register", subject=patron_id, institution=home)
-    return patron_id
-
-
-def _add_identifier(
-    unit: UnitOfWork, patron_id: PatronId, identifier: Identifier, *, institution: str
-) -> None:
-    table = tables.identifier
-    digests = [digest for _, digest in unit.keyring.digests(identifier)]
-    owner = unit.connection.scalar(
-        select(table.c.person_id).where(
-            table.c.digest.in_(digests), table.c.kind == identifier.kind
-        )
-    )
-    if owner is not None and owner != patron_id:
-        raise StorageConflict("identifier_taken")
-    if owner is not None:
-        return
-    key_id, digest = unit.keyring.digest(identifier)
-    inserted = unit.insert_or_ignore(
-        table,
-        {
-            "person_id": patron_id,
-            "institution": institution,
-            "kind": identifier.kind,
-            "key_id": key_id,
-            "digest": digest,
-        },
-    )
-    if not inserted:
-        raise StorageConflict("identifier_taken")
-
-
-def _home_of(unit: UnitOfWork, patron_id: PatronId) -> str:
-    home = unit.connection.scalar(
-        select(tables.person.c.institution)
-        .where(tables.person.c.person_id == patron_id, tables.person.c.erased_at.is_(None))
-        .with_for_update()
-    )
-    if home is None:
-        raise NotFound("patron")
-    return str(home)
-
-
-def _change_person(unit: UnitOfWork, patron_id: PatronId, **values: object) -> None:
-    unit.connection.execute(
-        update(tables.person)
-        .where(tables.person.c.person_id == patron_id)
-        .values(values | {"updated_at": unit.now})
-    )
-
-
-def _seal_data(cipher: PersonCipher, data: PersonalData) -> Mapping[str, bytes | None]:
-    plain = {name: getattr(data, name) for name in _FIELDS}
-    birth = data.birth_date
-    plain["birth_date"] = birth.isoformat() if birth is not None else ""
-    return {
-        name: cipher.seal("person", name, value) if value else None for name, value in plain.items()
-    }
-
-
-def _open_data(cipher: PersonCipher, sealed: Sequence[bytes | None]) -> PersonalData:
-    plain = {
-        name: cipher.open("person", name, value) if value is not None else ""
-        for name, value in zip(_FIELDS, sealed, strict=True)
-    }
-    birth = plain.pop("birth_date")
-    return PersonalData(**plain, birth_date=date.fromisoformat(birth) if birth else None)
-
-
-def _read_date(value: str | date | None) -> date | None:
-    return date.fromisoformat(value) if isinstance(value, str) else value

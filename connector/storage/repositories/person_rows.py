@@ -1,0 +1,148 @@
+"""A person as rows: how his data is sealed into columns, and how his numbers become digests.
+
+Nothing here begins a transaction or knows what a caller may do; ``people`` does. Rules: decisions 5
+and 22.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+from sqlalchemy import select, update
+
+from connector.domain.ids import Identifier, InstitutionId, PatronId
+from connector.domain.patron import StandingState
+from connector.errors import NotFound, StorageConflict
+from connector.ports.store import PersonalData
+from connector.storage import tables
+from connector.storage.crypto import PersonCipher
+from connector.storage.unit_of_work import UnitOfWork
+
+__all__ = [
+    "FIELDS",
+    "add_identifier",
+    "add_person",
+    "change_person",
+    "home_of",
+    "open_data",
+    "read_date",
+    "seal_data",
+]
+
+FIELDS = ("name", "id_number", "phone", "guardian_name", "guardian_phone", "birth_date")
+"""Sealed columns of ``person``, named like the fields of ``PersonalData``."""
+
+
+def add_person(
+    unit: UnitOfWork,
+    data: PersonalData,
+    identifiers: Sequence[Identifier],
+    *,
+    home: InstitutionId,
+    category: str,
+    stage: str = "",
+    state: StandingState = StandingState.INACTIVE,
+) -> PatronId:
+    """Store a new person within a unit of work; raises ``StorageConflict``."""
+    patron_id = PatronId(str(uuid.uuid4()))
+    key_id, wrapped = unit.keyring.new_person_key(patron_id)
+    cipher = unit.keyring.open_person(patron_id, wrapped)
+    unit.connection.execute(
+        tables.person.insert().values(
+            person_id=patron_id,
+            institution=home,
+            category=category,
+            stage=stage,
+            state=state.value,
+            created_at=unit.now,
+            updated_at=unit.now,
+            **seal_data(cipher, data),
+        )
+    )
+    unit.connection.execute(
+        tables.person_key.insert().values(
+            person_id=patron_id, institution=home, key_id=key_id, wrapped=wrapped
+        )
+    )
+    for identifier in identifiers:
+        add_identifier(unit, patron_id, identifier, institution=home)
+    unit.audit("person.added", actor="register", subject=patron_id, institution=home)
+    return patron_id
+
+
+def add_identifier(
+    unit: UnitOfWork, patron_id: PatronId, identifier: Identifier, *, institution: str
+) -> None:
+    """Store one more number of a person; raises ``StorageConflict`` when another has it."""
+    table = tables.identifier
+    digests = [digest for _, digest in unit.keyring.digests(identifier)]
+    owner = unit.connection.scalar(
+        select(table.c.person_id).where(
+            table.c.digest.in_(digests), table.c.kind == identifier.kind
+        )
+    )
+    if owner is not None and owner != patron_id:
+        raise StorageConflict("identifier_taken")
+    if owner is not None:
+        return
+    key_id, digest = unit.keyring.digest(identifier)
+    inserted = unit.insert_or_ignore(
+        table,
+        {
+            "person_id": patron_id,
+            "institution": institution,
+            "kind": identifier.kind,
+            "key_id": key_id,
+            "digest": digest,
+        },
+    )
+    if not inserted:
+        raise StorageConflict("identifier_taken")
+
+
+def home_of(unit: UnitOfWork, patron_id: PatronId) -> str:
+    """Return the home library of a person who is not erased, under lock; raises ``NotFound``."""
+    home = unit.connection.scalar(
+        select(tables.person.c.institution)
+        .where(tables.person.c.person_id == patron_id, tables.person.c.erased_at.is_(None))
+        .with_for_update()
+    )
+    if home is None:
+        raise NotFound("patron")
+    return str(home)
+
+
+def change_person(unit: UnitOfWork, patron_id: PatronId, **values: object) -> None:
+    """Change columns of a person."""
+    unit.connection.execute(
+        update(tables.person)
+        .where(tables.person.c.person_id == patron_id)
+        .values(values | {"updated_at": unit.now})
+    )
+
+
+def seal_data(cipher: PersonCipher, data: PersonalData) -> Mapping[str, bytes | None]:
+    """Return the sealed columns; an empty value is NULL."""
+    plain = {name: getattr(data, name) for name in FIELDS}
+    birth = data.birth_date
+    plain["birth_date"] = birth.isoformat() if birth is not None else ""
+    return {
+        name: cipher.seal("person", name, value) if value else None for name, value in plain.items()
+    }
+
+
+def open_data(cipher: PersonCipher, sealed: Sequence[bytes | None]) -> PersonalData:
+    """Return the data behind the sealed columns, in the order of ``FIELDS``."""
+    plain = {
+        name: cipher.open("person", name, value) if value is not None else ""
+        for name, value in zip(FIELDS, sealed, strict=True)
+    }
+    birth = plain.pop("birth_date")
+    return PersonalData(**plain, birth_date=date.fromisoformat(birth) if birth else None)
+
+
+def read_date(value: str | date | None) -> date | None:
+    """Return a date that a raw statement read: text from SQLite, ``date`` from PostgreSQL."""
+    return date.fromisoformat(value) if isinstance(value, str) else value
