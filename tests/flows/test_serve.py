@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from connector.sip2.client import Sip2Client
@@ -76,3 +78,34 @@ def test_a_port_in_use_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert taken in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_worker_removes_who_never_got_an_answer(tmp_path: Path) -> None:
+    subprocess.run([*ONECARD, "init", "lib"], cwd=tmp_path, check=True, capture_output=True)
+    folder = tmp_path / "lib"
+    (folder / "roster.csv").write_text(
+        "身份证号,姓名,家长电话\n500230201503010015,王小明,13900000001\n", "utf-8"
+    )
+    for words in (["school", "add", "s1", "一小"], ["import", "roster.csv", "--school", "s1"]):
+        subprocess.run([*ONECARD, "enrol", *words], cwd=folder, check=True, capture_output=True)
+    with closing(sqlite3.connect(folder / "onecard.db")) as database:
+        database.execute("UPDATE application SET entered_at = '2020-01-01T00:00:00.000000+00:00'")
+        database.commit()
+    process = subprocess.Popen(
+        [*ONECARD, "serve", "--only", "worker"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        while "applications.purged" not in (line := process.stdout.readline()):
+            assert line, process.stderr.read()
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 0
+    with closing(sqlite3.connect(folder / "onecard.db")) as database:
+        assert database.execute("SELECT COUNT(*) FROM person").fetchone() == (0,)
