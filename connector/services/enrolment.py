@@ -237,7 +237,7 @@ class EnrolmentService:
         text_version: str = "",
         undertaking: bool = True,
     ) -> StepReport:
-        """Record that the guardians agreed, each for his own child.
+        """Record that the guardians agreed, each for his own child; a refusal before is forgotten.
 
         Args:
             evidence: where the signed forms are kept; no consent without it (A22).
@@ -261,6 +261,8 @@ class EnrolmentService:
                     actor=actor,
                     now=self.now(),
                 )
+            if ConsentScope.CARD in scopes:
+                self.store.forget_refusal(self._numbers_of(application))
             if undertaking:
                 self.store.record_undertaking(
                     application.patron_id,
@@ -282,13 +284,19 @@ class EnrolmentService:
         for application in applications:
             if application.state in _OPENED | CLOSED_STATES:
                 continue
-            known = self.register.fetch_personal(application.patron_id)
-            numbers = (Identifier("id_card", known.id_number),) if known.id_number else ()
             self.store.erase_applicant(
-                application.patron_id, refused=numbers, actor=actor, now=self.now()
+                application.patron_id,
+                refused=self._numbers_of(application),
+                actor=actor,
+                now=self.now(),
             )
             done += 1
         return StepReport(done, len(applications) - done)
+
+    def _numbers_of(self, application: Application) -> tuple[Identifier, ...]:
+        """Return the numbers by which a refusal is remembered."""
+        known = self.register.fetch_personal(application.patron_id)
+        return (Identifier("id_card", known.id_number),) if known.id_number else ()
 
     def withdraw_consent(
         self, applications: Sequence[Application], scope: ConsentScope, *, actor: str

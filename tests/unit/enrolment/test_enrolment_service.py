@@ -1,5 +1,7 @@
 """Reviews, consents, batches (A06-A08, A43, decisions 19 and 20, scenarios 5 and 6)."""
 
+from dataclasses import replace
+
 import pytest
 
 from connector.domain.enrolment import ApplicationState, ConsentScope, Route, SchoolStage
@@ -165,6 +167,21 @@ def test_a_refusal_leaves_a_digest_and_nothing_else(world, helpers):
     assert not world.store.enrolment.is_refused(number, InstitutionId("OTHER"))
     world.store.enrolment.forget_refusal(number)
     assert not world.store.enrolment.is_refused(number, world.library)
+
+
+def test_who_agrees_in_the_end_is_held_no_more(world, helpers):
+    (application,) = world.applications(world.load([helpers.pupil(1)]))
+    world.enrolment.refuse_consent([application], actor="teacher")
+    assert helpers.outcomes(world.load([helpers.pupil(1)], name="b.xlsx")) == {"held": 1}
+    rules = replace(world.enrolment.rules[world.library], ask_again_after_refusal=True)
+    asking = replace(world.enrolment, rules={world.library: rules})
+    report = asking.import_roster(
+        world.sheet([helpers.pupil(1)], name="c.xlsx"), world.school(), actor="clerk"
+    )
+    assert helpers.outcomes(report) == {"created": 1}
+    world.consent(world.applications(report))
+    later = world.load([helpers.pupil(1)], name="d.xlsx")
+    assert helpers.outcomes(later) == {"unchanged": 1}
 
 
 def test_whose_guardian_never_answers_is_removed_in_time(world, helpers):
