@@ -65,6 +65,14 @@ def test_63_patron_information_lists_what_is_asked_for(shelf: Shelf) -> None:
     assert legal.code == "64"
 
 
+@pytest.mark.parametrize("nonsense", ["9" * 5000, "-1", "0", "1.5", "２", "x"])
+def test_63_a_range_that_is_none_lists_everything(shelf: Shelf, nonsense: str) -> None:
+    shelf.kiosk.checkout("S1", "B1")
+    fixed = {"language": "000", "summary": "  Y       "}
+    answer = shelf.kiosk.ask("63", fixed, ("AA", "S1"), ("BP", nonsense), ("BQ", nonsense))
+    assert (answer.get("BL"), answer.get_all("AU")) == ("Y", ["B1"])
+
+
 def test_11_29_65_09_the_life_of_a_loan(shelf: Shelf) -> None:
     lent = shelf.kiosk.checkout("S1", "B1", pin="2468")
     assert (lent.code, lent.fixed["ok"], lent.fixed["desensitize"]) == ("12", "1", "Y")
@@ -104,6 +112,7 @@ def test_15_hold_place_and_cancel(shelf: Shelf) -> None:
     assert shelf.kiosk.renew("S1", "B1").fixed["ok"] == "0"
     holds = shelf.kiosk.ask("63", {"language": "000", "summary": "     Y    "}, ("AA", "S2"))
     assert holds.fixed["unavailable_hold_count"] == "0001"
+    assert holds.fixed["hold_count"] == "0000", "position 0 lists what waits on the shelf"
     assert holds.get_all("CD") == ["B1"]
     back = shelf.kiosk.checkin("B1")
     assert (back.fixed["alert"], back.get("CV")) == ("Y", "01")

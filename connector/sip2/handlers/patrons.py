@@ -8,6 +8,7 @@ masked (decisions 14–16).
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal, InvalidOperation
 
 from connector.domain.circulation import Reason
@@ -31,6 +32,7 @@ __all__ = [
 
 _SUMMARY_TAGS = ("AS", "AT", "AU", "AV", "BU", "CD")
 _COUNT_MAX = 9999
+_POSITION = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 def answer_patron(turn: Answering) -> Message:
@@ -186,12 +188,14 @@ def _information(turn: Answering, answer: PatronAnswer) -> Message:
     waiting = [hold for hold in answer.facts.holds if not hold.available]
     overdue = [loan for loan in answer.loans if loan.overdue]
     numbers = {
-        "hold_count": len(available) or counts.holds or 0,
+        "hold_count": len(available) if answer.facts.holds else counts.holds or 0,
         "overdue_count": len(overdue) or (counts.overdue or 0 if not answer.enrolled else 0),
         "charged_count": answer.charged,
         "fine_count": counts.fines if counts.fines is not None else len(answer.facts.fees),
         "recall_count": counts.recalls or 0,
-        "unavailable_hold_count": len(waiting) or counts.unavailable_holds or 0,
+        "unavailable_hold_count": len(waiting)
+        if answer.facts.holds
+        else counts.unavailable_holds or 0,
     }
     fixed = {
         "patron_status": _flags(turn, answer),
@@ -260,7 +264,11 @@ def _wanted_list(request: Message) -> str:
 
 def _slice(request: Message, values: list[str]) -> list[str]:
     """Return the items from BP to BQ, counted from 1; nonsense means all."""
-    start, end = request.get("BP").strip(), request.get("BQ").strip()
-    first = int(start) if start.isascii() and start.isdigit() and int(start) > 0 else 1
-    last = int(end) if end.isascii() and end.isdigit() and int(end) > 0 else len(values)
-    return values[first - 1 : last]
+    first, last = _position(request.get("BP")), _position(request.get("BQ"))
+    return values[(first or 1) - 1 : last or len(values)]
+
+
+def _position(text: str) -> int:
+    """Return a number that may be counted to, 0 for anything else."""
+    found = _POSITION.fullmatch(text.strip())
+    return int(found[0]) if found else 0
