@@ -185,12 +185,6 @@ class Keyring:
             for key_id in self.key_ids
         )
 
-    def row_digest(self, row: str) -> bytes:
-        """Return a digest by which an unchanged roster row is recognised; it lasts as pseudonyms
-        do.
-        """
-        return _mac(self._sub_key(self.lasting, "roster-row"), row)
-
     def patron_ref(self, identifier: str) -> str:
         """Return the 12 hex digits that stand for a patron in logs."""
         return _mac(self._sub_key(self.lasting, "log-patron-ref"), identifier).hex()[:12]

@@ -49,17 +49,6 @@ class StoredInstitutions:
                     )
                 unit.audit("institution.saved", actor="configuration", institution=code)
 
-    def list_codes(self) -> tuple[str, ...]:
-        """Return the codes of all libraries that were ever configured."""
-        with self._work.database.read() as connection:
-            return tuple(
-                connection.scalars(
-                    select(tables.institution.c.institution).order_by(
-                        tables.institution.c.institution
-                    )
-                )
-            )
-
 
 def _values(library: Library) -> dict[str, str]:
     return {

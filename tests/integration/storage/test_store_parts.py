@@ -152,7 +152,6 @@ def test_institutions_follow_the_configuration(store):
     assert store.database.fetch("SELECT institution, mode FROM institution", ()) == [
         ("FDX", "observe")
     ]
-    assert store.institutions.list_codes() == ("FDX",)
 
 
 def test_broken_constraint_is_a_conflict_without_values(store):
