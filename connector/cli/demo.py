@@ -122,7 +122,9 @@ Examples:
     type=click.Path(file_okay=False, path_type=Path),
     help="Keep the files in this new or empty folder. Default: a temporary one.",
 )
-@click.option("--port", default=0, help="SIP2 port. Default: a free one.")
+@click.option(
+    "--port", default=0, type=click.IntRange(0, 65535), help="SIP2 port. Default: a free one."
+)
 def demo(stay: bool, as_json: bool, folder: Path | None, port: int) -> None:  # noqa: FBT001
     """Enrol sample pupils from a spreadsheet, open their cards, and drive a self-check session.
 

@@ -183,3 +183,8 @@ def test_plugin_that_is_switched_off_is_not_listed(tmp_path):
 
 def test_examples_are_laid_out_as_written():
     assert [path for path, _ in all_commands() if "\\b" in run(*path, "--help").stdout] == []
+
+
+def test_a_port_that_cannot_be_is_wrong_usage(onecard):
+    result = onecard("demo", "--port", "99999")
+    assert (result.exit_code, "99999 is not in the range" in result.output) == (2, True)
