@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import signal
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import Executor
 from functools import partial
 
 import click
 
 from connector.bootstrap import Application
+from connector.domain.ids import InstitutionId
 from connector.errors import ConfigurationError
 from connector.log import configure, get_logger
 from connector.sip2.dispatch import Observer
@@ -87,6 +89,7 @@ async def listening(app: Application, drain_s: float) -> AsyncIterator[None]:
         files = sip2.tls.cert_file, sip2.tls.key_file, sip2.tls.client_ca_file
         ports.append(("SIP2 over TLS", sip2.tls.port, build_server_context(*files)))
     async with contextlib.AsyncExitStack() as stack:
+        pools = stack.enter_context(_pools(app))
         observer = None
         if metrics.enabled:
             figures = Sip2Metrics()
@@ -95,7 +98,7 @@ async def listening(app: Application, drain_s: float) -> AsyncIterator[None]:
             click.echo(f"Metrics on http://{metrics.host}:{port}/metrics.", err=True)
         for what, port, tls in ports:
             running = running_server(
-                app, sip2.host, port, drain_s=drain_s, observer=observer, tls=tls
+                app, sip2.host, port, drain_s=drain_s, observer=observer, tls=tls, pools=pools
             )
             try:
                 server = await stack.enter_async_context(running)
@@ -117,27 +120,43 @@ async def running_server(
     drain_s: float = 10.0,
     observer: Observer | None = None,
     tls: ssl.SSLContext | None = None,
+    pools: Mapping[InstitutionId, Executor] | None = None,
 ) -> AsyncIterator[Sip2Server]:
-    """Run a SIP2 listener over the application's gateway; ``port`` 0 takes a free one."""
+    """Run a SIP2 listener over the application's gateway.
+
+    Args:
+        port: 0 takes a free one.
+        pools: shared with other listeners, so that a library has one pool whatever the port; by
+            default the listener has its own.
+    """
     sip2 = app.settings.sip2
+    with contextlib.ExitStack() as stack:
+        threads = stack.enter_context(_pools(app)) if pools is None else pools
+        server = Sip2Server(
+            app.gateway,
+            executor_for=threads.__getitem__,
+            answer_within_s=sip2.answer_deadline_s,
+            idle_timeout_s=sip2.idle_timeout_s,
+            login_timeout_s=sip2.login_timeout_s,
+            max_connections=sip2.max_connections,
+            max_per_address=sip2.max_connections_per_address,
+            clock=app.now,
+            observer=observer,
+            tls=tls,
+        )
+        try:
+            await server.start(host, port)
+            yield server
+        finally:
+            await server.stop(drain_s)
+
+
+@contextlib.contextmanager
+def _pools(app: Application) -> Iterator[Mapping[InstitutionId, Executor]]:
     pools = app.pools()
-    server = Sip2Server(
-        app.gateway,
-        executor_for=pools.__getitem__,
-        answer_within_s=sip2.answer_deadline_s,
-        idle_timeout_s=sip2.idle_timeout_s,
-        login_timeout_s=sip2.login_timeout_s,
-        max_connections=sip2.max_connections,
-        max_per_address=sip2.max_connections_per_address,
-        clock=app.now,
-        observer=observer,
-        tls=tls,
-    )
     try:
-        await server.start(host, port)
-        yield server
+        yield pools
     finally:
-        await server.stop(drain_s)
         for pool in pools.values():
             pool.shutdown(wait=True, cancel_futures=True)
 

@@ -1,11 +1,12 @@
 """``onecard serve`` as a process: its ports, its figures, its end."""
 
+import asyncio
 import os
 import re
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from urllib.request import urlopen
@@ -16,6 +17,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+
+from connector.bootstrap import Application, build
+from connector.cli.serve import listening
+from connector.settings import load_settings
 
 
 @contextmanager
@@ -98,6 +103,27 @@ def test_kiosk_over_tls_is_answered(free_ports, onecard):
         result = status(onecard, folder, port, "--tls", "--tls-ca", str(folder / "tls.pem"))
         assert result.exit_code == 0, result.output
         assert status(onecard, folder, port, "--tls").exit_code == 1  # nobody vouches for it
+
+
+def test_every_port_of_a_library_uses_the_same_threads(free_ports, monkeypatch):
+    folder = free_ports('[sip2.tls]\nport = 0\ncert_file = "tls.pem"\nkey_file = "tls.key"\n')
+    make_certificate(folder / "tls.pem", folder / "tls.key")
+    made = []
+    real = Application.pools
+
+    def pools(app):
+        made.append(real(app))
+        return made[-1]
+
+    monkeypatch.setattr(Application, "pools", pools)
+
+    async def listen():
+        async with listening(app, 1.0):
+            pass
+
+    with closing(build(load_settings(folder / "onecard.toml"))) as app:
+        asyncio.run(listen())
+    assert len(made) == 1
 
 
 def test_missing_certificate_is_one_line_with_the_remedy(free_ports, onecard):
