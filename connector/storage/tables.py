@@ -468,7 +468,6 @@ application = Table(
     Column("district", _Code, nullable=False, server_default=""),
     Column("card_proposal", _Code, nullable=False, server_default=""),
     Column("card", _Code),
-    Column("row_digest", LargeBinary),
     Column("entered_by", _Code, nullable=False),
     Column("entered_at", UtcDateTime, nullable=False),
     Column("school_reviewed_by", _Code),
@@ -481,7 +480,6 @@ application = Table(
     Column("closed_at", UtcDateTime),
     Column("reason", _Code, nullable=False, server_default=""),
     Column("attempts", Integer, nullable=False, server_default="0"),
-    Column("next_attempt_at", UtcDateTime),
     Column("lease_until", UtcDateTime),
     Column("error", _Code, nullable=False, server_default=""),
     Column("updated_at", UtcDateTime, nullable=False),
@@ -495,10 +493,7 @@ application = Table(
     Index(None, "institution", "state"),
     UniqueConstraint("institution", "card"),
 )
-"""``card``: the number given at the first activation, kept for good; None before.
-
-``row_digest``: keyed digest of the imported row, to tell an unchanged row from a changed one.
-"""
+"""``card``: the number given at the first activation, kept for good; None before."""
 
 card_counter = Table(
     "card_counter",
