@@ -19,13 +19,18 @@ import click
 from connector.bootstrap import Application
 from connector.cli.context import CliContext, explain, json_option, pass_cli, write_json
 from connector.domain.policy import select_policy
-from connector.errors import AdapterError, ConfigurationError
+from connector.errors import (
+    AdapterError,
+    ConfigurationError,
+    StorageConflict,
+    StorageUnavailable,
+)
 from connector.plugins.hookspecs import HealthResult
 from connector.ports.ils import Capability, IlsAdapter
 from connector.services.policy_check import compare_rules
 from connector.settings import Settings
 from connector.storage.crypto import Keyring
-from connector.storage.migrate import check_database
+from connector.storage.migrate import check_database, check_writing
 
 __all__ = ["Check", "doctor", "run_checks"]
 
@@ -130,6 +135,14 @@ def _check_keys(path: Path) -> HealthResult:
 def _check_database(settings: Settings) -> HealthResult:
     state = check_database(settings.store.url)
     if state.is_current:
+        try:
+            check_writing(settings.store.url)
+        except (StorageConflict, StorageUnavailable) as err:
+            return HealthResult(
+                "fail",
+                f"It can be read, but not written ({err}).",
+                "Check who owns its file and folder, the disk, and what else uses it.",
+            )
         return HealthResult("ok", f"Revision {state.found}.")
     found = state.found or "empty"
     return HealthResult(

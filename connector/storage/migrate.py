@@ -24,6 +24,7 @@ from connector.storage.engine import Database, sqlite_file
 __all__ = [
     "DatabaseState",
     "check_database",
+    "check_writing",
     "downgrade_database",
     "read_state",
     "upgrade_database",
@@ -66,6 +67,21 @@ def check_database(url: str) -> DatabaseState:
     database = Database(url)
     try:
         return read_state(database)
+    finally:
+        database.close()
+
+
+def check_writing(url: str) -> None:
+    """Write what is there already; beginning to write is not refused by a read-only SQLite file.
+
+    Raises:
+        StorageConflict: another program is writing all the time.
+        StorageUnavailable: the database may only be read.
+    """
+    database = Database(url)
+    try:
+        with database.write() as connection:
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = version_num")
     finally:
         database.close()
 

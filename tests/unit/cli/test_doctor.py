@@ -1,6 +1,10 @@
 """``onecard doctor``: each thing that can be wrong, with its remedy."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -146,3 +150,23 @@ def test_checks_of_plugins_are_run_and_may_break(installation, monkeypatch, run,
     assert check.message
     assert check.remedy
     assert "张三" not in check.message
+
+
+def run_without_privileges(*arguments):
+    """Run as somebody whom file permissions bind, root too."""
+    drop = []
+    if os.geteuid() == 0:
+        if shutil.which("setpriv") is None:
+            pytest.skip("no setpriv: root may write every file")
+        drop = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    command = [*drop, sys.executable, "-m", "connector.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_a_database_that_may_only_be_read(installation):
+    (installation / "onecard.db").chmod(0o444)
+    arguments = ("--config", str(installation / "onecard.toml"), "doctor", "--json")
+    result = run_without_privileges(*arguments)
+    checks = {check["name"]: check for check in json.loads(result.stdout)["checks"]}
+    assert (result.returncode, checks["database"]["status"]) == (1, "fail"), result.stderr
+    assert "not written" in checks["database"]["message"]
