@@ -104,8 +104,9 @@ class Application:
         """
         sip2 = self.settings.sip2
         workers = workers or sip2.workers
+        connections = sip2.max_connections * (1 if sip2.tls is None else 2)  # per port
         return {
-            code: BoundedPool(workers, queued=sip2.max_connections, name=f"ils-{code}")
+            code: BoundedPool(workers, queued=connections, name=f"ils-{code}")
             for code in self.libraries
         }
 
