@@ -19,7 +19,7 @@ from connector.bootstrap import Application
 from connector.cli.context import CliContext, Refused, json_option, pass_cli, write_json
 from connector.cli.patron_option import find_patron
 from connector.domain.ids import InstitutionId, LoanId, PatronId
-from connector.domain.loan import Loan, LoanState
+from connector.domain.loan import Loan, LoanOrigin, LoanState
 from connector.errors import AdapterError
 from connector.ports.ledger import Place
 from connector.storage.overview import Overview
@@ -121,11 +121,12 @@ def adopt(cli: CliContext, patron: str | None, *, everybody: bool, as_json: bool
         accounts = [pair for pair in _overview(app).list_accounts() if pair[0] == wanted]
     else:
         accounts = list(_overview(app).list_accounts())
+    origin = LoanOrigin.MIGRATED if everybody else LoanOrigin.DESK
     report = {"patrons": 0, "adopted": 0, "closed": 0, "failed": 0}
     quiet = as_json or not sys.stderr.isatty()
     with click.progressbar(accounts, label="Patrons", hidden=quiet, file=sys.stderr) as bar:
         for patron_id, code in bar:
-            _adopt_one(app, patron_id, code, report)
+            _adopt_one(app, patron_id, code, origin, report)
     if as_json:
         write_json(report)
     else:
@@ -166,7 +167,11 @@ def _overview(app: Application) -> Overview:
 
 
 def _adopt_one(
-    app: Application, patron_id: PatronId, code: InstitutionId, report: dict[str, int]
+    app: Application,
+    patron_id: PatronId,
+    code: InstitutionId,
+    origin: LoanOrigin,
+    report: dict[str, int],
 ) -> None:
     """Compare one patron's loans at one library; add to the report."""
     library = app.libraries.get(code)
@@ -177,7 +182,9 @@ def _adopt_one(
     place = Place(institution=code, at=now, local_date=library.today(now))
     before = {loan.loan_id for loan in app.store.ledger.list_unclosed(patron_id)}
     try:
-        view = app.circulation.desk.facts.read_patron(standing, standing.ils_patron, library, place)
+        view = app.circulation.desk.facts.read_patron(
+            standing, standing.ils_patron, library, place, origin=origin
+        )
     except AdapterError:
         report["failed"] += 1
         return

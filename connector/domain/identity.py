@@ -130,7 +130,8 @@ def normalise_identifier(raw: str) -> str:
     """Return a number as it is digested: the same for whoever types, scans or imports it."""
     if raw.isascii() and raw.isalnum() and raw == raw.upper():
         return raw
-    return normalise_text(unicodedata.normalize("NFKC", raw)).upper()
+    text = normalise_text(unicodedata.normalize("NFKC", raw)).upper()
+    return "".join(character for character in text if character.isprintable())
 
 
 def parse_identity_number(raw: object, *, today: date) -> IdentityNumber | IdentityProblem:

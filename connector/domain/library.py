@@ -54,6 +54,8 @@ class BarcodeRule:
 
     def normalise(self, scanned: str) -> Barcode:
         """Return the barcode as this library writes it."""
+        if not scanned.isprintable():
+            scanned = "".join(character for character in scanned if character.isprintable())
         text = scanned.strip().removeprefix(self.strip_prefix)
         return Barcode(text.upper() if self.upper else text)
 

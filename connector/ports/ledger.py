@@ -92,6 +92,8 @@ class AskLoan:
             9, last rule).
         expires_at: when an unanswered row becomes ``unknown``.
         over_limit: record that it was let through above the limit (decision 14).
+        supersede: a stale loan of the item, seen in the ILS to be over: it is closed in the same
+            transaction (decision 2).
     """
 
     patron_id: PatronId
@@ -108,6 +110,7 @@ class AskLoan:
     clc_class: str = ""
     origin: LoanOrigin = LoanOrigin.GATEWAY
     over_limit: bool = False
+    supersede: LoanId | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,12 @@ class PatronRegister(Protocol):
         """
         ...
 
+    def find_by_account(
+        self, ils_patron: IlsPatronId, institution: InstitutionId
+    ) -> PatronStanding | None:
+        """Return whose account this is in the library's ILS."""
+        ...
+
     def find_standing(
         self, patron_id: PatronId, institution: InstitutionId
     ) -> PatronStanding | None:

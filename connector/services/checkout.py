@@ -20,7 +20,7 @@ from datetime import timedelta
 from connector.domain.circulation import Decision, Quota, Reason, decide_checkout
 from connector.domain.ids import Barcode, IlsPatronId, ItemId
 from connector.domain.library import Library, Mode, StoreFailure
-from connector.domain.loan import IlsLoan, Loan, LoanState
+from connector.domain.loan import IlsLoan, Loan, LoanOrigin, LoanState
 from connector.domain.patron import PatronStanding
 from connector.domain.policy import select_policy
 from connector.errors import (
@@ -37,6 +37,7 @@ from connector.services.desk import (
     EarlyRefusal,
     Exchange,
     Lending,
+    context_for_ils,
     dates_differ,
     patron_bar,
     pin_to_check,
@@ -63,7 +64,7 @@ class Checkout:
         """Lend an item."""
         library = self._desk.libraries[exchange.institution]
         try:
-            standing = self._desk.find_standing(exchange, library)
+            standing = self._desk.find_borrower(exchange, library)
             if standing is None:
                 return self._pass(exchange, library)
             if library.mode is Mode.OBSERVE:
@@ -141,8 +142,8 @@ class Checkout:
         try:
             taken = self._desk.ledger.ask(self._request(lending, enforced=False))
             if isinstance(taken, TakenByOther):
-                self._desk.ledger.record_supersede(taken.loan.loan_id, place)
-                taken = self._desk.ledger.ask(self._request(lending, enforced=False))
+                request = self._request(lending, enforced=False, stale=taken.loan)
+                taken = self._desk.ledger.ask(request)
             if isinstance(taken, Asked):
                 self._desk.ledger.record_open(taken.loan.loan_id, place, due=answer.due)
         except STORE_DOWN:
@@ -181,8 +182,9 @@ class Checkout:
                 return lending.refused(reason, limit=decision.limit)
         try:
             taken = self._desk.ledger.ask(self._request(lending, enforced=enforced))
-            if isinstance(taken, TakenByOther) and self._close_stale(lending, taken.loan):
-                taken = self._desk.ledger.ask(self._request(lending, enforced=enforced))
+            if isinstance(taken, TakenByOther) and self._is_stale(lending, taken.loan):
+                request = self._request(lending, enforced=enforced, stale=taken.loan)
+                taken = self._desk.ledger.ask(request)
         except STORE_DOWN:
             return self._without_store(exchange, lending.library)
         match taken:
@@ -199,7 +201,7 @@ class Checkout:
                 self._desk.note_refusal(lending, reason, enforced=True)
                 return lending.refused(reason, limit=limit)
 
-    def _request(self, lending: Lending, *, enforced: bool) -> AskLoan:
+    def _request(self, lending: Lending, *, enforced: bool, stale: Loan | None = None) -> AskLoan:
         exchange, policy = lending.exchange, lending.policy
         patience = timedelta(seconds=exchange.context.timeout_s) + self._desk.ask_margin
         return AskLoan(
@@ -215,13 +217,13 @@ class Checkout:
             uncounted=lending.view.uncounted,
             policy_version=policy.version,
             clc_class=lending.item.clc_class,
+            origin=LoanOrigin.OFFLINE if exchange.context.no_block else LoanOrigin.GATEWAY,
             over_limit=not lending.decision.permitted,
+            supersede=stale.loan_id if stale is not None else None,
         )
 
-    def _close_stale(self, lending: Lending, row: Loan) -> bool:
-        """Close another patron's row when the item read of this exchange shows that he no longer
-        has it.
-        """
+    def _is_stale(self, lending: Lending, row: Loan) -> bool:
+        """Say whether the ILS shows that another patron no longer has the item."""
         record = lending.item.record
         began = lending.view.facts.as_of
         if (
@@ -236,10 +238,7 @@ class Checkout:
             now_with = self._desk.facts.fetch_item_loan(row)
         except AdapterError:
             return False
-        if now_with is not None and now_with.patron in {None, row.ils_patron}:
-            return False
-        self._desk.ledger.record_supersede(row.loan_id, lending.exchange.place)
-        return True
+        return now_with is None or now_with.patron not in {None, row.ils_patron}
 
     def _ask_ils(self, lending: Lending, loan: Loan) -> CirculationAnswer:
         exchange = lending.exchange
@@ -248,7 +247,10 @@ class Checkout:
         started = time.monotonic()
         try:
             result = lending.adapter.checkout(
-                lending.view.ils_patron, lending.item.item.barcode, exchange.context, due=due
+                lending.view.ils_patron,
+                lending.item.item.barcode,
+                context_for_ils(exchange),
+                due=due,
             )
         except NOT_SENT as err:
             self._desk.ledger.record_refused(

@@ -8,11 +8,11 @@ item (decision 23).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from connector.domain.circulation import Decision, Reason
-from connector.domain.ids import InstitutionId, ItemId
+from connector.domain.ids import IlsPatronId, InstitutionId, ItemId
 from connector.domain.item import IlsItem
 from connector.domain.library import Library, Mode
 from connector.domain.loan import Loan
@@ -30,7 +30,13 @@ from connector.ports.answer import AnswerSlot
 from connector.ports.clock import Clock
 from connector.ports.decisions import Decider, DecisionRequest
 from connector.ports.events import Event, EventSink
-from connector.ports.ils import CheckinResult, CheckoutResult, ExchangeContext, IlsAdapter
+from connector.ports.ils import (
+    Capability,
+    CheckinResult,
+    CheckoutResult,
+    ExchangeContext,
+    IlsAdapter,
+)
 from connector.ports.ledger import Ledger, Place, Verb
 from connector.services.facts import FactReader, ItemView, PatronView
 
@@ -43,6 +49,7 @@ __all__ = [
     "Exchange",
     "Lending",
     "PinRule",
+    "context_for_ils",
     "dates_differ",
     "patron_bar",
     "pin_to_check",
@@ -181,6 +188,27 @@ class CirculationDesk:
             return None
         return self.facts.resolve_patron(exchange.scanned_patron, library)
 
+    def find_borrower(self, exchange: Exchange, library: Library) -> PatronStanding | None:
+        """Return the enrolled patron, even behind a number that only the ILS knows.
+
+        An old card or a login name that the ILS takes for a pupil's card must not lead round the
+        policy: where nothing of ours fits, the ILS is asked whose number it is.
+        """
+        standing = self.find_standing(exchange, library)
+        adapter = self.adapters[library.code]
+        if standing is not None or library.mode is not Mode.ENFORCE:
+            return standing
+        if Capability.FETCH_PATRON not in adapter.capabilities:
+            return None
+        scanned = IlsPatronId(exchange.scanned_patron)
+        try:
+            facts = adapter.fetch_patron(scanned)
+        except AdapterError:
+            return None
+        if not facts.valid or facts.ils_patron == scanned:
+            return None
+        return self.facts.find_by_account(facts.ils_patron, library)
+
     def narrow(
         self, decision: Decision, action: str, exchange: Exchange, view: PatronView, item: ItemView
     ) -> Decision:
@@ -279,6 +307,13 @@ class CirculationDesk:
 def pin_to_check(exchange: Exchange) -> str | None:
     """Return the PIN that the ILS shall check, or None."""
     return None if exchange.pin_rule == PinRule.NEVER else exchange.context.pin
+
+
+def context_for_ils(exchange: Exchange) -> ExchangeContext:
+    """Return the context for an enrolled patron: without a PIN that nobody asked for."""
+    pin = pin_to_check(exchange)
+    context = exchange.context
+    return context if context.pin == pin else replace(context, pin=pin)
 
 
 def patron_bar(view: PatronView, exchange: Exchange) -> Reason | None:

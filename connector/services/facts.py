@@ -21,7 +21,7 @@ from connector.domain.identity import normalise_scanned
 from connector.domain.ids import Barcode, IlsPatronId, InstitutionId, ItemId, LoanId
 from connector.domain.item import Classification, IlsItem, LanguageClass, Shelving, classify_item
 from connector.domain.library import Library, resolve_owners
-from connector.domain.loan import IlsLoan, Loan, LoanState
+from connector.domain.loan import IlsLoan, Loan, LoanOrigin, LoanState
 from connector.domain.patron import PatronFacts, PatronStanding
 from connector.errors import AdapterError
 from connector.log import get_logger
@@ -122,6 +122,10 @@ class FactReader:
         identifiers.extend(self._decider.resolve_patron_identifier(text, library.code))
         return self._people.resolve(identifiers, library.code)
 
+    def find_by_account(self, ils_patron: IlsPatronId, library: Library) -> PatronStanding | None:
+        """Return the enrolled patron whose account the ILS named, or None."""
+        return self._people.find_by_account(ils_patron, library.code)
+
     def read_patron(
         self,
         standing: PatronStanding,
@@ -130,9 +134,12 @@ class FactReader:
         place: Place,
         *,
         pin: str | None = None,
+        origin: LoanOrigin = LoanOrigin.DESK,
     ) -> PatronView:
-        """Read the patron from the ILS, compare with the ledger, write the differences, and return
-        the result.
+        """Read the patron from the ILS, compare with the ledger, write the differences.
+
+        Args:
+            origin: where loans come from that only the ILS knows.
 
         Raises:
             AdapterError: the ILS cannot be asked; nothing was changed.
@@ -148,9 +155,9 @@ class FactReader:
         loans = self.ledger.list_unclosed(standing.patron_id)
         if not facts.valid:
             return PatronView(standing, facts, identifier, loans)
-        loans = self._reconcile(standing, facts, loans, library, place)
+        loans = self._reconcile(standing, facts, loans, library, place, origin=origin)
         # Counted before the ILS was read, so that a loan made meanwhile is not taken off its count.
-        here = sum(loan.lender == library.code for loan in counted or loans)
+        here = sum(loan.lender == library.code for loan in (loans if lists else counted))
         charged = facts.counts.charged if not facts.loans_complete else None
         return PatronView(standing, facts, facts.ils_patron, loans, max(0, (charged or 0) - here))
 
@@ -216,6 +223,8 @@ class FactReader:
         loans: tuple[Loan, ...],
         library: Library,
         place: Place,
+        *,
+        origin: LoanOrigin,
     ) -> tuple[Loan, ...]:
         rows = {loan.item: loan for loan in loans}
         adopt: list[Adoption] = []
@@ -227,7 +236,7 @@ class FactReader:
             seen.add(item)
             row = rows.get(item)
             if row is None:
-                adopt.append(self._adoption(item, ils_loan, library))
+                adopt.append(self._adoption(item, ils_loan, library, origin))
             elif row.state is LoanState.UNKNOWN:
                 appeared.append((row, ils_loan))
             elif _is_renewed(row, ils_loan, library) and row.state in _CONFIRMED_STATES:
@@ -278,7 +287,9 @@ class FactReader:
             now_with.patron is not None and now_with.patron != loan.ils_patron
         )
 
-    def _adoption(self, item: ItemId, ils_loan: IlsLoan, library: Library) -> Adoption:
+    def _adoption(
+        self, item: ItemId, ils_loan: IlsLoan, library: Library, origin: LoanOrigin
+    ) -> Adoption:
         try:
             view = self.read_item(item, library)
             language, clc_class = view.classification.language, view.clc_class
@@ -290,6 +301,7 @@ class FactReader:
             ils_loan.due,
             ils_loan.renewals or 0,
             ils_loan.checked_out_at,
+            origin=origin,
             clc_class=clc_class,
         )
 

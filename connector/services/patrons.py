@@ -109,7 +109,7 @@ class PatronService:
                 exchange.scanned_patron,
                 library,
                 exchange.place,
-                pin=exchange.context.pin,
+                pin=pin_to_check(exchange),
             )
             return self._enrolled(exchange, library, view)
         except STORE_DOWN:

@@ -33,6 +33,7 @@ from connector.services.desk import (
     EarlyRefusal,
     Exchange,
     Lending,
+    context_for_ils,
     dates_differ,
     patron_bar,
     pin_to_check,
@@ -58,7 +59,7 @@ class Renewal:
         """Renew one loan, at any library of the network."""
         library = self._desk.libraries[exchange.institution]
         try:
-            standing = self._desk.find_standing(exchange, library)
+            standing = self._desk.find_borrower(exchange, library)
             if standing is None:
                 return self._pass(exchange, library)
             if library.mode is Mode.OBSERVE:
@@ -87,7 +88,7 @@ class Renewal:
         try:
             if library.mode is Mode.OBSERVE:
                 return self._pass_all(exchange, library)
-            standing = self._desk.find_standing(exchange, library)
+            standing = self._desk.find_borrower(exchange, library)
             if standing is None:
                 return self._pass_all(exchange, library)
             view = self._read(exchange, library, standing)
@@ -216,7 +217,7 @@ class Renewal:
         started = time.monotonic()
         try:
             result = lending.adapter.renew(
-                row.ils_patron, row.item.barcode, exchange.context, due=due
+                row.ils_patron, row.item.barcode, context_for_ils(exchange), due=due
             )
         except NOT_SENT as err:
             self._desk.ledger.release_renewal(row.loan_id)

@@ -38,7 +38,9 @@ from connector.storage.sqlite_readers import SqliteReaders
 
 __all__ = ["Database", "moment_parameter", "parse_moment", "psycopg_style", "sqlite_file"]
 
-_BUSY_TIMEOUT_S = 10.0
+_BUSY_TIMEOUT_S = 3.0
+"""A writer may wait for his turn and then for other processes; both fit into a kiosk's patience."""
+_WAL_TIMEOUT_S = 10.0
 _WAL_RETRY_S = 0.05
 _RETRY_STATES = frozenset({"40001", "40P01", "55P03"})
 """PostgreSQL: serialization_failure, deadlock_detected, lock_not_available."""
@@ -87,6 +89,7 @@ class Database:
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self.file = sqlite_file(url)
         self._write_turn = threading.Lock()
+        self._opened: tuple[int, int] | None = None
         self._sqlite_readers: SqliteReaders | None = None
         if self.file is not None and not self.file.exists():
             with suppress(OSError):  # a folder that is not there is told at the first connection
@@ -126,11 +129,26 @@ class Database:
         """Open a write transaction: committed at the end, rolled back on any exception.
 
         Raises:
-            StorageConflict: another transaction was in the way, or a constraint holds; retry once.
+            StorageConflict: another transaction was in the way, or a constraint holds.
             StorageUnavailable: the database cannot be reached.
         """
         with self._turn(), _mapped_errors(), self._writer.begin() as connection:
             yield connection
+
+    def _require_same_file(self) -> None:
+        """Refuse to write into a file that is no longer there: it would be lost at the restart."""
+        assert self.file is not None  # noqa: S101 - only asked of SQLite
+        try:
+            now = self.file.stat()
+        except OSError as err:
+            if self._opened is None:
+                return
+            raise StorageUnavailable("file_gone") from err
+        found = (now.st_dev, now.st_ino)
+        if self._opened is None:
+            self._opened = found
+        elif self._opened != found:
+            raise StorageUnavailable("file_replaced")
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -145,6 +163,7 @@ class Database:
         if not self._write_turn.acquire(timeout=_BUSY_TIMEOUT_S):
             raise StorageConflict("busy")
         try:
+            self._require_same_file()
             yield
         finally:
             self._write_turn.release()
@@ -250,7 +269,7 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 def _use_wal(cursor: sqlite3.Cursor) -> None:
     """Switch to WAL; the busy timeout does not hold for the switch (seen with 16 processes)."""
-    until = time.monotonic() + _BUSY_TIMEOUT_S
+    until = time.monotonic() + _WAL_TIMEOUT_S
     while True:
         try:
             cursor.execute("PRAGMA journal_mode=WAL")

@@ -319,6 +319,34 @@ def test_s36_what_may_be_lent(world: World, values, ok: str, text: str) -> None:
     assert "不适合" not in answer.get("AF"), "the reason code is for staff"
 
 
+def test_a_stale_loan_ends_in_the_transaction_of_the_new_one(world: World) -> None:
+    """The ILS shows that the item came back at the desk; the next pupil gets it."""
+    first, second = world.add_pupil("S1"), world.add_pupil("S2")
+    world.add_items("KOHA-A", "B1")
+    kiosk = world.kiosk()
+    assert kiosk.checkout("S1", "B1").fixed["ok"] == "1"
+    world.clock.advance(minutes=1)
+    world.ils("KOHA-A").desk_checkin("B1")
+    world.clock.advance(minutes=1)
+    assert kiosk.checkout("S2", "B1").fixed["ok"] == "1"
+    assert world.app.store.ledger.list_unclosed(first) == ()
+    (loan,) = world.app.store.ledger.list_unclosed(second)
+    assert loan.state is LoanState.OPEN
+    assert len(events_of(world, "supersede")) == 1
+
+
+def test_a_book_that_another_pupil_has_is_refused(world: World) -> None:
+    first = world.add_pupil("S1")
+    second = world.add_pupil("S2")
+    world.add_items("KOHA-A", "B1")
+    kiosk = world.kiosk()
+    assert kiosk.checkout("S1", "B1").fixed["ok"] == "1"
+    world.clock.advance(minutes=1)
+    assert kiosk.checkout("S2", "B1").fixed["ok"] == "0"
+    assert len(world.app.store.ledger.list_unclosed(first)) == 1
+    assert world.app.store.ledger.list_unclosed(second) == ()
+
+
 def test_s38_desk_loans_are_adopted_and_count(world: World) -> None:
     patron = world.add_pupil("S1")
     ils = world.ils("KOHA-A")
@@ -413,6 +441,7 @@ def test_s42_no_block_is_recorded_and_flagged_with_the_permission(make_world) ->
     world.add_items("KOHA-A", "NINTH")
     assert world.kiosk().checkout_no_block("S1", "NINTH").fixed["ok"] == "1"
     assert loan_of(world, patron, "NINTH").over_limit
+    assert loan_of(world, patron, "NINTH").origin is LoanOrigin.OFFLINE
     assert not loan_of(world, patron, "FKOHA-A0").over_limit
 
 

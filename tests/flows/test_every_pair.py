@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from connector.domain.ids import IlsPatronId
+from connector.ports.ils import PatronInput
 from connector.sip2.terminal import WireProfile
 from tests.support.shelf import CODE, EVERYTHING, Shelf
 from tests.support.world import World
@@ -224,3 +225,30 @@ def test_registration_at_a_kiosk_is_refused_in_its_own_pair(
     assert answer.code == f"{int(code) + 1}"
     assert answer.get(tag) == value
     assert answer.get("AF") == "系统不支持此功能"
+
+
+def test_a_number_that_only_the_ils_knows_does_not_lead_round_the_policy(shelf: Shelf) -> None:
+    shelf.ils.upsert_patron(
+        PatronInput(
+            "S1", IlsPatronId("S1"), "张小江", "student", identifiers={"old_card": "OLD777"}
+        )
+    )
+    assert shelf.ils.fetch_patron(IlsPatronId("OLD777")).ils_patron == "S1"
+    assert shelf.kiosk.checkout("OLD777", "B1").fixed["ok"] == "1"
+    assert [loan["ils_patron"] for loan in shelf.world.rows("loan")] == ["S1"]
+    assert shelf.kiosk.charged("S1") == ["B1"]
+
+
+def test_where_no_pin_is_asked_for_none_is_checked(make_world, tmp_path: Path) -> None:
+    shelf = Shelf(make_world, tmp_path, terminal='pin = "never"')
+    assert shelf.kiosk.checkout("S1", "B1", pin="000000").fixed["ok"] == "1"
+    answer = shelf.kiosk.ask("23", {"language": "019"}, ("AA", "S1"), ("AD", "000000"))
+    assert (answer.get("BL"), answer.has("CQ")) == ("Y", False)
+
+
+def test_control_characters_of_a_scanner_do_no_harm(shelf: Shelf) -> None:
+    assert shelf.world.app.libraries[CODE].barcodes.normalise("\x07B1\x00") == "B1"
+    standing = shelf.world.app.circulation.desk.facts.resolve_patron(
+        "S1\x07", shelf.world.app.libraries[CODE]
+    )
+    assert standing is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -89,3 +90,48 @@ def test_an_ils_that_has_lent_is_not_asked_twice(world: World) -> None:
     assert loan.state is LoanState.DISPUTED
     assert kiosk.checkout("S1", "B1").fixed["ok"] == "1"
     assert ils.count_calls("checkout") == 1
+
+
+@contextmanager
+def locked(world: World) -> Iterator[None]:
+    """Hold the write lock of SQLite from outside, as a backup tool might."""
+    other = sqlite3.connect(world.app.store.database.file, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.execute("ROLLBACK")
+        other.close()
+
+
+def test_a_locked_database_keeps_no_return_from_being_accepted(make_world, store_url) -> None:
+    if not store_url.startswith("sqlite"):
+        pytest.skip("PostgreSQL locks rows, not the database")
+    world: World = make_world(sip2="answer_deadline_s = 10\nils_deadline_s = 8")
+    patron = world.add_pupil("S1")
+    world.add_items("KOHA-A", "B1", "B2")
+    kiosk = world.kiosk()
+    assert kiosk.checkout("S1", "B1").fixed["ok"] == "1"
+    world.clock.advance(minutes=1)
+    with locked(world):
+        assert kiosk.checkin("B1").fixed["ok"] == "1"
+        refused = kiosk.checkout("S1", "B2")
+    assert refused.fixed["ok"] == "0"
+    assert world.ils("KOHA-A").count_calls("checkout") == 1
+    world.clock.advance(minutes=1)
+    kiosk.information("S1")
+    assert world.app.store.ledger.list_unclosed(patron) == ()
+
+
+def test_a_database_file_that_was_taken_away_is_noticed(make_world, store_url) -> None:
+    if not store_url.startswith("sqlite"):
+        pytest.skip("a file of SQLite")
+    world: World = make_world()
+    world.add_pupil("S1")
+    world.add_items("KOHA-A", "B1")
+    kiosk = world.kiosk()
+    file = world.app.store.database.file
+    moved = file.rename(file.with_suffix(".moved"))
+    assert kiosk.checkout("S1", "B1").fixed["ok"] == "0"
+    moved.rename(file)
+    assert kiosk.checkout("S1", "B1").fixed["ok"] == "1"

@@ -75,10 +75,13 @@ class Answering:
 
     def refuse(self, reason: Reason, *, message: str = "", limit: int | None = None) -> Message:
         """Return the refusal of the right pair; the ILS's own words win over our template."""
+        key: str = reason
+        if reason is Reason.OUTCOME_UNKNOWN and self.request.code != "11":
+            key = "unknown_outcome"  # what is said at a checkout, "leave the item", fits no other
         refused = build_refusal(
             self.request,
             institution=self.institution,
-            screen_message=message or self.say(reason, limit=limit),
+            screen_message=message or self.say(key, limit=limit),
             now=self.now,
             zone=self.library.zone,
         )

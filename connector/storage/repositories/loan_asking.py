@@ -5,7 +5,7 @@ Nothing here talks to an ILS or records its answer. Rules (decisions 7, 8) —
 - counting and inserting happen under one lock: SQLite's write lock, on PostgreSQL the person's row
   in ``patron_quota``;
 - one unclosed row per item is kept by a unique index, whoever asks;
-- nothing is written unless the answer is ``Asked``.
+- nothing is written unless the answer is ``Asked``, but for a stale loan that the caller names.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from connector.errors import StorageConflict
 from connector.ports.ledger import AlreadyHere, Asked, AskLoan, NoPlace, TakenByOther
 from connector.storage import tables
 from connector.storage.repositories.loan_journal import change_loan
+from connector.storage.repositories.loan_returns import supersede_row
 from connector.storage.repositories.loan_rows import UNCLOSED_SQL, lock_item, lock_loan
 from connector.storage.retry import retry_once
 from connector.storage.unit_of_work import UnitOfWork, UnitOfWorkFactory
@@ -60,6 +61,8 @@ class LoanAsking:
         with self._work.begin() as unit:
             lock_quota(unit, request.patron_id, place.institution)
             present = lock_item(unit, item)
+            if present is not None and present.loan.loan_id == request.supersede:
+                present = None if supersede_row(unit, present, place) else present
             if present is not None:
                 same = present.loan.patron_id == request.patron_id
                 return AlreadyHere(present.loan) if same else TakenByOther(present.loan)

@@ -17,7 +17,7 @@ from connector.ports.ledger import Adoption, Place, Reconciliation, Renewed, Ver
 from connector.storage.repositories.loan_asking import insert_loan, lock_quota
 from connector.storage.repositories.loan_journal import change_loan, note_fact, note_move, put_item
 from connector.storage.repositories.loan_outcomes import renew_row, require_loan
-from connector.storage.repositories.loan_returns import close_row
+from connector.storage.repositories.loan_returns import close_row, supersede_row
 from connector.storage.repositories.loan_rows import LoanRow, lock_item, lock_loan, read_own
 from connector.storage.retry import retry_once
 from connector.storage.unit_of_work import UnitOfWork, UnitOfWorkFactory
@@ -108,16 +108,8 @@ def _adopt(unit: UnitOfWork, adoption: Adoption, changes: Reconciliation, place:
     if present is not None:
         if present.loan.patron_id == changes.patron_id or present.loan.state is LoanState.ASKED:
             return
-        if not close_row(unit, present, LoanState.SUPERSEDED, closed_at=place.at):
+        if not supersede_row(unit, present, place):
             return
-        note_move(
-            unit,
-            Verb.SUPERSEDE,
-            place,
-            present,
-            LoanState.SUPERSEDED,
-            message="loan.superseded",
-        )
     loan_id = str(uuid.uuid4())
     inserted = insert_loan(
         unit,

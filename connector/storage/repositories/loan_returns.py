@@ -22,7 +22,7 @@ from connector.storage.repositories.loan_rows import LoanRow, lock_item
 from connector.storage.retry import retry_once
 from connector.storage.unit_of_work import EventRow, FactRow, UnitOfWork, UnitOfWorkFactory
 
-__all__ = ["LoanReturns", "close_row"]
+__all__ = ["LoanReturns", "close_row", "supersede_row"]
 
 _POSITION = "SELECT position, holder, since FROM item_position WHERE owner = ? AND barcode = ?"
 _MOVES_ITEM = frozenset({Verb.CHECKOUT, Verb.RENEW})
@@ -41,6 +41,14 @@ def close_row(unit: UnitOfWork, row: LoanRow, state: LoanState, *, closed_at: da
         lease_until=None,
         renewal_until=None,
     )
+    return True
+
+
+def supersede_row(unit: UnitOfWork, row: LoanRow, place: Place) -> bool:
+    """Close a stale loan: the ILS shows the item elsewhere; say whether it may be closed."""
+    if not close_row(unit, row, LoanState.SUPERSEDED, closed_at=place.at):
+        return False
+    note_move(unit, Verb.SUPERSEDE, place, row, LoanState.SUPERSEDED, message="loan.superseded")
     return True
 
 
@@ -101,16 +109,7 @@ class LoanReturns:
     def record_supersede(self, loan_id: LoanId, place: Place) -> None:
         """Close a stale row: the ILS shows the item with another patron."""
         with self._work.begin() as unit:
-            row = require_loan(unit, loan_id)
-            if close_row(unit, row, LoanState.SUPERSEDED, closed_at=place.at):
-                note_move(
-                    unit,
-                    Verb.SUPERSEDE,
-                    place,
-                    row,
-                    LoanState.SUPERSEDED,
-                    message="loan.superseded",
-                )
+            supersede_row(unit, require_loan(unit, loan_id), place)
 
     @retry_once
     def record_event(

@@ -36,6 +36,10 @@ _STANDING = (
 )
 _ACCOUNT = "LEFT JOIN ils_account a ON a.person_id = p.person_id AND a.institution = ?"
 _BY_ID = f"{_STANDING} FROM person p {_ACCOUNT} WHERE p.person_id = ? AND p.erased_at IS NULL"
+_BY_ACCOUNT = (
+    f"{_STANDING} FROM person p JOIN ils_account a ON a.person_id = p.person_id "
+    "AND a.institution = ? WHERE a.ils_patron = ? AND p.erased_at IS NULL"
+)
 _BY_DIGEST = (
     f"{_STANDING}, i.kind, i.digest FROM identifier i "
     f"JOIN person p ON p.person_id = i.person_id {_ACCOUNT} "
@@ -81,6 +85,13 @@ class StoredPeople:
         """Return the standing of a known patron."""
         rows = self._database.fetch(_BY_ID, (institution, patron_id))
         return self._standing(rows[0], scanned_kind="") if rows else None
+
+    def find_by_account(
+        self, ils_patron: IlsPatronId, institution: InstitutionId
+    ) -> PatronStanding | None:
+        """Return whose account this is in the library's ILS, or None."""
+        rows = self._database.fetch(_BY_ACCOUNT, (institution, ils_patron))
+        return self._standing(rows[0], scanned_kind="") if len(rows) == 1 else None
 
     def _standing(self, row: Sequence[Any], *, scanned_kind: str) -> PatronStanding:
         account_ends = person_rows.read_date(row[7])

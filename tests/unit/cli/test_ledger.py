@@ -22,7 +22,7 @@ def test_loans_made_at_the_desk_are_adopted_once(onecard, patron, lend):
     assert again == {"patrons": 1, "adopted": 0, "closed": 0, "failed": 0}
     rows = json.loads(onecard("ledger", "show", patron.card, "--json").stdout)
     assert sorted(row["item"] for row in rows) == ["LIB:B1", "LIB:B2"]
-    assert {row["origin"] for row in rows} == {"desk"}
+    assert {row["origin"] for row in rows} == {"migrated"}
 
 
 def test_return_at_the_desk_closes_the_loan(onecard, patron, lend, application):
