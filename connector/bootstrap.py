@@ -40,7 +40,6 @@ from connector.sip2.screen import ScreenTexts
 from connector.sip2.terminal import (
     ChecksumPolicy,
     Permission,
-    PinPolicy,
     Terminal,
     TerminalKind,
     WireProfile,
@@ -311,7 +310,7 @@ def _terminal(settings: TerminalSettings, libraries: Mapping[InstitutionId, Libr
         wire=wire,
         zone=ZoneInfo(settings.timezone) if settings.timezone else library.zone,
         language=settings.language or library.language,
-        pin=PinPolicy(settings.pin),
+        pin=settings.pin,
         permissions=frozenset(Permission(name) for name in settings.permissions),
         allow_from=settings.allow_from,
         mask_name=settings.mask_name,

@@ -21,6 +21,7 @@ __all__ = [
     "PatronFacts",
     "PatronFlag",
     "PatronStanding",
+    "PinRule",
     "StandingState",
 ]
 
@@ -120,6 +121,14 @@ class PatronFacts:
     def fee_total(self) -> Decimal:
         """Sum of the unpaid fees."""
         return sum((fee.amount for fee in self.fees), Decimal(0))
+
+
+class PinRule(StrEnum):
+    """When a patron must give a PIN at a terminal (decision 15)."""
+
+    NEVER = "never"
+    IF_SENT = "if_sent"
+    ALWAYS = "always"
 
 
 class StandingState(StrEnum):

@@ -16,7 +16,7 @@ from connector.domain.ids import IlsPatronId, InstitutionId, ItemId
 from connector.domain.item import IlsItem
 from connector.domain.library import Library, Mode
 from connector.domain.loan import Loan
-from connector.domain.patron import PatronStanding
+from connector.domain.patron import PatronStanding, PinRule
 from connector.domain.policy import LoanPolicy
 from connector.errors import (
     AdapterError,
@@ -48,7 +48,6 @@ __all__ = [
     "EarlyRefusal",
     "Exchange",
     "Lending",
-    "PinRule",
     "context_for_ils",
     "dates_differ",
     "patron_bar",
@@ -60,14 +59,6 @@ _log = get_logger(__name__)
 
 STORE_DOWN = (StorageUnavailable, StorageConflict)
 """Our own database cannot be reached, or stays locked: what follows is the library's choice."""
-
-
-class PinRule:
-    """When a patron must give a PIN (decision 15): the three words of the terminal's setting."""
-
-    NEVER = "never"
-    IF_SENT = "if_sent"
-    ALWAYS = "always"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +79,7 @@ class Exchange:
     scanned_item: str
     scanned_patron: str = field(default="", repr=False)
     slot: AnswerSlot = field(default_factory=AnswerSlot)
-    pin_rule: str = PinRule.IF_SENT
+    pin_rule: PinRule = PinRule.IF_SENT
     may_renew: bool = False
     returned_at: datetime | None = None
 
@@ -306,7 +297,7 @@ class CirculationDesk:
 
 def pin_to_check(exchange: Exchange) -> str | None:
     """Return the PIN that the ILS shall check, or None."""
-    return None if exchange.pin_rule == PinRule.NEVER else exchange.context.pin
+    return None if exchange.pin_rule is PinRule.NEVER else exchange.context.pin
 
 
 def context_for_ils(exchange: Exchange) -> ExchangeContext:
@@ -320,10 +311,10 @@ def patron_bar(view: PatronView, exchange: Exchange) -> Reason | None:
     """Return why nothing can be done for this patron here, before any policy."""
     if not view.facts.valid:
         return Reason.UNKNOWN_PATRON
-    if exchange.pin_rule == PinRule.NEVER:
+    if exchange.pin_rule is PinRule.NEVER:
         return None
     if exchange.context.pin is None:
-        return Reason.PIN_MISSING if exchange.pin_rule == PinRule.ALWAYS else None
+        return Reason.PIN_MISSING if exchange.pin_rule is PinRule.ALWAYS else None
     return Reason.PIN_WRONG if view.facts.pin_valid is False else None
 
 

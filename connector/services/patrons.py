@@ -15,7 +15,7 @@ from connector.domain.circulation import Reason, find_card_bar, is_overdue
 from connector.domain.ids import Barcode, IlsPatronId, InstitutionId
 from connector.domain.library import Library, Mode
 from connector.domain.loan import LoanState
-from connector.domain.patron import PatronFacts, PatronFlag, PatronStanding
+from connector.domain.patron import PatronFacts, PatronFlag, PatronStanding, PinRule
 from connector.domain.policy import LoanPolicy, RenewalBar, select_policy
 from connector.errors import OutcomeUnknown
 from connector.log import get_logger
@@ -32,7 +32,6 @@ from connector.services.desk import (
     STORE_DOWN,
     CirculationDesk,
     Exchange,
-    PinRule,
     patron_bar,
     pin_to_check,
 )
@@ -246,7 +245,7 @@ class PatronService:
 def _pin_bar(adapter: IlsAdapter, patron: IlsPatronId, exchange: Exchange) -> Reason | None:
     pin = pin_to_check(exchange)
     if pin is None:
-        return Reason.PIN_MISSING if exchange.pin_rule == PinRule.ALWAYS else None
+        return Reason.PIN_MISSING if exchange.pin_rule is PinRule.ALWAYS else None
     if Capability.VERIFY_PIN not in adapter.capabilities:
         return None
     return None if adapter.verify_pin(patron, pin) else Reason.PIN_WRONG

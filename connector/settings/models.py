@@ -31,6 +31,7 @@ from pydantic import (
 from connector.domain.ids import BranchId, InstitutionId
 from connector.domain.item import ItemRules, Shelving
 from connector.domain.library import BarcodeRule, Library, Mode, StoreFailure
+from connector.domain.patron import PinRule
 from connector.domain.policy import LoanPolicy, RenewalBar
 
 __all__ = [
@@ -260,7 +261,7 @@ class TerminalSettings(Table):
     allowed_tags: frozenset[Tag] = frozenset()
     max_value_length: Annotated[int, Field(ge=0)] = 255
     answer_unknown: Literal["silence", "96"] = "silence"
-    pin: Literal["never", "if_sent", "always"] = "if_sent"
+    pin: PinRule = PinRule.IF_SENT
     permissions: frozenset[
         Literal["block_patron", "enable_patron", "item_status", "offline_upload"]
     ] = frozenset()

@@ -13,8 +13,9 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from connector.domain.ids import BranchId, InstitutionId, TerminalId
+from connector.domain.patron import PinRule
 
-__all__ = ["ChecksumPolicy", "Permission", "PinPolicy", "Terminal", "TerminalKind", "WireProfile"]
+__all__ = ["ChecksumPolicy", "Permission", "Terminal", "TerminalKind", "WireProfile"]
 
 
 class ChecksumPolicy(StrEnum):
@@ -33,14 +34,6 @@ class TerminalKind(StrEnum):
     SORTER = "sorter"
     DESK = "desk"
     MOBILE = "mobile"
-
-
-class PinPolicy(StrEnum):
-    """When a patron must give a PIN (decision 15)."""
-
-    NEVER = "never"
-    IF_SENT = "if_sent"
-    ALWAYS = "always"
 
 
 class Permission(StrEnum):
@@ -102,7 +95,7 @@ class Terminal:
     wire: WireProfile = WireProfile()
     zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("Asia/Shanghai"))
     language: str = "zh"
-    pin: PinPolicy = PinPolicy.IF_SENT
+    pin: PinRule = PinRule.IF_SENT
     permissions: frozenset[Permission] = frozenset()
     allow_from: tuple[IPv4Network | IPv6Network, ...] = ()
     mask_name: bool = True

@@ -137,7 +137,7 @@ class Answering:
             scanned_item=self.request.get("AB"),
             scanned_patron=self.request.get("AA"),
             slot=self.turn.slot,
-            pin_rule=terminal.pin.value,
+            pin_rule=terminal.pin,
             returned_at=self._returned_at() if self.request.code == "09" else None,
             may_renew=self.request.fixed.get("sc_renewal_policy") == "Y",
         )
