@@ -45,7 +45,11 @@ class BackgroundServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._loop is not None and self._stop is not None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Drain, end and wait; may be called again."""
+        if self._thread.is_alive() and self._loop is not None and self._stop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(timeout=_STOP_S)
 

@@ -28,6 +28,12 @@ class AnswerSlot:
                 self._state = "claimed"
             return self._state == "claimed"
 
+    @property
+    def is_expired(self) -> bool:
+        """Whether "no" was said already: nothing new may be begun for this request."""
+        with self._lock:
+            return self._state == "expired"
+
     def expire(self) -> bool:
         """Return True when nobody claimed it; the outcome then counts as not answered."""
         with self._lock:

@@ -40,7 +40,6 @@ from connector.services.desk import (
     context_for_ils,
     dates_differ,
     patron_bar,
-    pin_to_check,
     reason_of,
 )
 from connector.services.facts import count_quota
@@ -95,9 +94,7 @@ class Checkout:
         items = self._desk.facts.resolve_item(exchange.scanned_item, library)
         if len(items) != 1:
             return EarlyRefusal(exchange, Reason.AMBIGUOUS_ITEM, standing)
-        view = self._desk.facts.read_patron(
-            standing, exchange.scanned_patron, library, exchange.place, pin=pin_to_check(exchange)
-        )
+        view = self._desk.read_patron(exchange, library, standing)
         item = self._desk.facts.read_item(items[0], library)
         policy = select_policy(library.policies, standing.category, exchange.place.local_date)
         bar = patron_bar(view, exchange) or (Reason.UNKNOWN_ITEM if item.record is None else None)
@@ -174,6 +171,8 @@ class Checkout:
 
     def _lend(self, lending: Lending) -> CirculationAnswer:
         decision, exchange = lending.decision, lending.exchange
+        if exchange.slot.is_expired:
+            return lending.refused(Reason.ILS_UNAVAILABLE)
         enforced = not exchange.context.no_block
         if not decision.permitted:
             reason = decision.reason or Reason.PLUGIN_REFUSED
@@ -363,6 +362,8 @@ class Checkout:
         self, exchange: Exchange, library: Library, *, ledger: bool = True
     ) -> CirculationAnswer:
         """Let the ILS alone decide about somebody whom we did not enrol (decision 4)."""
+        if exchange.slot.is_expired:
+            return CirculationAnswer(ok=False, reason=Reason.ILS_UNAVAILABLE)
         adapter = self._desk.adapters[library.code]
         item = ItemId(library.code, library.barcodes.normalise(exchange.scanned_item))
         patron = IlsPatronId(exchange.scanned_patron)

@@ -200,6 +200,14 @@ class CirculationDesk:
             return None
         return self.facts.find_by_account(facts.ils_patron, library)
 
+    def read_patron(
+        self, exchange: Exchange, library: Library, standing: PatronStanding
+    ) -> PatronView:
+        """Read the patron once, with the PIN that is to be checked."""
+        return self.facts.read_patron(
+            standing, exchange.scanned_patron, library, exchange.place, pin=pin_to_check(exchange)
+        )
+
     def narrow(
         self, decision: Decision, action: str, exchange: Exchange, view: PatronView, item: ItemView
     ) -> Decision:
@@ -263,7 +271,8 @@ class CirculationDesk:
             ils_verdict=code,
         )
         _log.info(
-            "checkout.refused" if enforced else "checkout.would_refuse",
+            "circulation.refused" if enforced else "circulation.would_refuse",
+            action="renewal" if renewal else "checkout",
             institution=lending.library.code,
             terminal=lending.exchange.context.terminal or "",
             reason=str(reason),

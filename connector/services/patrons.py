@@ -103,13 +103,7 @@ class PatronService:
             standing = self._desk.find_standing(exchange, library)
             if standing is None or library.mode is Mode.OBSERVE:
                 return self._passed(exchange, library)
-            view = self._desk.facts.read_patron(
-                standing,
-                exchange.scanned_patron,
-                library,
-                exchange.place,
-                pin=pin_to_check(exchange),
-            )
+            view = self._desk.read_patron(exchange, library, standing)
             return self._enrolled(exchange, library, view)
         except STORE_DOWN:
             _log.exception("store.unavailable", institution=library.code)

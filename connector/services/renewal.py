@@ -36,7 +36,6 @@ from connector.services.desk import (
     context_for_ils,
     dates_differ,
     patron_bar,
-    pin_to_check,
     reason_of,
 )
 from connector.services.facts import PatronView, count_quota
@@ -64,7 +63,7 @@ class Renewal:
                 return self._pass(exchange, library)
             if library.mode is Mode.OBSERVE:
                 return self._observe(exchange, library, standing)
-            view = self._read(exchange, library, standing)
+            view = self._desk.read_patron(exchange, library, standing)
             bar = patron_bar(view, exchange)
             if bar is not None:
                 return CirculationAnswer(ok=False, reason=bar)
@@ -91,7 +90,7 @@ class Renewal:
             standing = self._desk.find_borrower(exchange, library)
             if standing is None:
                 return self._pass_all(exchange, library)
-            view = self._read(exchange, library, standing)
+            view = self._desk.read_patron(exchange, library, standing)
             bar = patron_bar(view, exchange)
             if bar is not None:
                 return CirculationAnswer(ok=False, reason=bar)
@@ -106,18 +105,13 @@ class Renewal:
         except AdapterError as err:
             return CirculationAnswer(ok=False, reason=reason_of(err))
 
-    def _read(self, exchange: Exchange, library: Library, standing: PatronStanding) -> PatronView:
-        return self._desk.facts.read_patron(
-            standing, exchange.scanned_patron, library, exchange.place, pin=pin_to_check(exchange)
-        )
-
     def _observe(
         self, exchange: Exchange, library: Library, standing: PatronStanding
     ) -> CirculationAnswer:
         """Let the ILS answer; write what the policy would have refused, learn of the renewal."""
         row = None
         try:
-            view = self._read(exchange, library, standing)
+            view = self._desk.read_patron(exchange, library, standing)
             row = self._loan_to_renew(exchange, library, view)
             bar = patron_bar(view, exchange)
             if bar is not None:
@@ -207,6 +201,8 @@ class Renewal:
 
     def _renew_in_ils(self, lending: Lending, row: Loan) -> CirculationAnswer:
         exchange = lending.exchange
+        if exchange.slot.is_expired:
+            return lending.refused(Reason.ILS_UNAVAILABLE, due=row.due)
         patience = timedelta(seconds=exchange.context.timeout_s) + self._desk.ask_margin
         if not self._desk.ledger.ask_renewal(
             row.loan_id, renewals=row.renewals, until=self._desk.now() + patience
@@ -301,6 +297,8 @@ class Renewal:
     def _pass(
         self, exchange: Exchange, library: Library, *, ledger: bool = True
     ) -> CirculationAnswer:
+        if exchange.slot.is_expired:
+            return CirculationAnswer(ok=False, reason=Reason.ILS_UNAVAILABLE)
         adapter = self._desk.adapters[library.code]
         barcode = library.barcodes.normalise(exchange.scanned_item)
         result = adapter.renew(IlsPatronId(exchange.scanned_patron), barcode, exchange.context)

@@ -199,6 +199,24 @@ def test_s13_late_outcome_is_disputed_not_told_as_yes(make_world) -> None:
     assert row.state is LoanState.DISPUTED
 
 
+@pytest.mark.parametrize("patron", ["S1", "ADULT"])
+def test_nothing_is_begun_after_the_kiosk_was_told_no(make_world, patron: str) -> None:
+    """The facts came so late that "no" was said already: the ILS is not asked to lend."""
+    world: World = make_world(sip2="answer_deadline_s = 1.0\nils_deadline_s = 20.0")
+    world.add_pupil("S1")
+    ils = world.ils("KOHA-A")
+    ils.new_patron("ADULT")
+    world.add_items("KOHA-A", "B1")
+    gate = threading.Event()
+    ils.fail("fetch_patron", Fault(gate=gate))
+    assert world.kiosk().checkout(patron, "B1").fixed["ok"] == "0"
+    gate.set()
+    assert world.kiosk().item("B1").fixed["circulation_status"] == "03"
+    world.server.stop()
+    assert ils.count_calls("checkout") == 0
+    assert world.rows("loan") == []
+
+
 def test_s19_renewal_on_the_due_date_and_after_midnight(world: World) -> None:
     world.add_pupil("S1", at=("FOLIO-B",))
     world.add_items("FOLIO-B", "B1", "B2")
