@@ -21,6 +21,7 @@ from connector.domain.enrolment import (
     SchoolStage,
 )
 from connector.domain.ids import Identifier, InstitutionId, PatronId
+from connector.domain.school import SchoolSystem
 
 __all__ = [
     "CARD_TAKEN",
@@ -31,6 +32,7 @@ __all__ = [
     "NewApplication",
     "RowOutcome",
     "School",
+    "Valve",
 ]
 
 
@@ -58,6 +60,7 @@ class School:
     Attributes:
         entry_mode: whether the school enters pupils from a roster, families do, or both (A06).
         review_individual: the school reviews what families enter themselves (decision 19).
+        create_classes: its rosters may bring a grade or class that does not exist yet.
     """
 
     school_id: str
@@ -68,11 +71,32 @@ class School:
     entry_mode: Literal["batch", "individual", "both"] = "both"
     review_individual: bool = False
     disabled: bool = False
+    system: SchoolSystem = SchoolSystem.SIX_THREE
+    create_classes: bool = True
+    sort_order: int = 0
+    remark: str = ""
+
+
+class Valve(StrEnum):
+    """What became of a roster that names far fewer pupils than the school has (scenario 26)."""
+
+    NONE = ""
+    HELD = "held"
+    CONFIRMED = "confirmed"
+    DISMISSED = "dismissed"
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One import: its number, and how many rows had which outcome."""
+    """One import: its number, and how many rows had which outcome.
+
+    Attributes:
+        state: ``importing`` or ``imported``.
+        source: ``roster``, ``oneroster`` or ``form``.
+        complete: the roster names every pupil of the school.
+        missing: how many pupils of the school a complete roster does not name.
+        taken_rows: how far the import is.
+    """
 
     batch_id: str
     number: str
@@ -85,11 +109,24 @@ class Batch:
     source_digest: str
     created_by: str
     created_at: datetime
+    state: str = "imported"
+    source: str = "roster"
+    complete: bool = False
+    missing: int = 0
+    valve: Valve = Valve.NONE
+    taken_rows: int = 0
+    campaign_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NewApplication:
-    """What an application is entered with."""
+    """What an application is entered with.
+
+    Attributes:
+        on_roster: a roster of the school names the pupil (decision 19).
+        provenance: field → where it came from, such as ``roster`` or ``form`` (A09).
+        willing: ``willing``, ``unwilling`` or ``no_answer`` (A02).
+    """
 
     patron_id: PatronId
     institution: InstitutionId
@@ -100,6 +137,10 @@ class NewApplication:
     class_name: str = ""
     district: str = ""
     card_proposal: str = ""
+    on_roster: bool = False
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    willing: str = "no_answer"
+    campaign_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +148,7 @@ class Application:
     """One pupil's application.
 
     Attributes:
+        reason: why it was closed: ``consent_withdrawn``, ``left``, ``expired`` …; else empty.
         card: the number given to it when activation began; empty before.
         error: short code of the last failed activation; empty when there was none.
     """
@@ -126,6 +168,12 @@ class Application:
     attempts: int
     error: str
     entered_at: datetime
+    reason: str = ""
+    activated_at: datetime | None = None
+    on_roster: bool = False
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    willing: str = "no_answer"
+    campaign_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +191,7 @@ class Consent:
     recorded_at: datetime
     withdrawn_at: datetime | None = None
     evidence: str = field(default="", repr=False)
+    text_digest: str = ""
 
     @property
     def holds(self) -> bool:

@@ -3,12 +3,14 @@
 from connector.settings.load import Settings, load_settings, parse_settings
 from connector.settings.models import (
     EnrolmentSettings,
+    FeedSettings,
     IlsSettings,
     LibrarySettings,
     LogSettings,
     MetricsSettings,
     PluginSettings,
     PolicyTable,
+    PrivacySettings,
     Sip2Settings,
     StoreSettings,
     TerminalSettings,
@@ -18,12 +20,14 @@ from connector.settings.template import example_toml
 
 __all__ = [
     "EnrolmentSettings",
+    "FeedSettings",
     "IlsSettings",
     "LibrarySettings",
     "LogSettings",
     "MetricsSettings",
     "PluginSettings",
     "PolicyTable",
+    "PrivacySettings",
     "Settings",
     "Sip2Settings",
     "StoreSettings",

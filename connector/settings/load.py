@@ -34,6 +34,7 @@ from connector.settings.models import (
     MetricsSettings,
     PluginSettings,
     PolicyTable,
+    PrivacySettings,
     Sip2Settings,
     StoreSettings,
     TerminalSettings,
@@ -62,6 +63,7 @@ class Settings(BaseSettings):
     sip2: Sip2Settings = Sip2Settings()
     policy: dict[str, tuple[PolicyTable, ...]] = {}
     enrolment: EnrolmentSettings = EnrolmentSettings()
+    privacy: PrivacySettings = PrivacySettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
     plugins: PluginSettings = PluginSettings()
@@ -183,6 +185,7 @@ def _resolve(
     return placed.model_copy(
         update={
             "store": _resolve_store(settings.store, data_dir, source),
+            "enrolment": _resolve_enrolment(placed, source),
             "sip2": settings.sip2.model_copy(
                 update={"terminals": terminals, "tls": _resolve_tls(settings.sip2.tls, data_dir)}
             ),
@@ -198,6 +201,7 @@ def _check_unique(settings: Settings, source: Source) -> None:
             ("sip2", "terminals"),
             [terminal.login for terminal in settings.sip2.terminals],
         ),
+        ("feed", ("enrolment", "feeds"), [feed.name for feed in settings.enrolment.feeds]),
     ]
     named += [
         (
@@ -224,6 +228,25 @@ def _unknown_library(
         f"{source.at((*path, 'library'))}: there is no library {code!r}.",
         f"Use one of: {', '.join(sorted(known))}.",
     )
+
+
+def _resolve_enrolment(settings: Settings, source: Source) -> EnrolmentSettings:
+    enrolment, data_dir = settings.enrolment, settings.data_dir
+    known = {library.code for library in settings.libraries}
+    feeds = []
+    for index, feed in enumerate(enrolment.feeds):
+        library = feed.library or (next(iter(known)) if len(known) == 1 else "")
+        if library not in known:
+            raise _unknown_library(source, ("enrolment", "feeds", index), library, known)
+        feeds.append(feed.model_copy(update={"library": library, "folder": data_dir / feed.folder}))
+    files = {
+        key: None if value is None else data_dir / value
+        for key, value in (
+            ("consent_texts", enrolment.consent_texts),
+            ("font_file", enrolment.font_file),
+        )
+    }
+    return enrolment.model_copy(update={**files, "feeds": tuple(feeds)})
 
 
 def _resolve_store(store: StoreSettings, data_dir: Path, source: Source) -> StoreSettings:

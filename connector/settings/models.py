@@ -38,12 +38,14 @@ __all__ = [
     "Branch",
     "CardNumbers",
     "EnrolmentSettings",
+    "FeedSettings",
     "IlsSettings",
     "LibrarySettings",
     "LogSettings",
     "MetricsSettings",
     "PluginSettings",
     "PolicyTable",
+    "PrivacySettings",
     "Sip2Settings",
     "StoreSettings",
     "Table",
@@ -360,6 +362,26 @@ class CardNumbers(Table):
     digits: Annotated[int, Field(ge=1, le=20)] = 8
 
 
+class FeedSettings(Table):
+    """Rosters that the school authority puts into a folder (A16).
+
+    Attributes:
+        library: code of the library; may be left out where there is only one.
+        school: code of the school whose rosters they are; empty = the files name it
+            (OneRoster orgs, or the file name before the first ``_`` or ``.``).
+        complete: each file names every pupil, so that who is missing has left.
+        stale_after_days: the alarm is raised when nothing has come for so long.
+    """
+
+    name: Code
+    library: str = ""
+    school: str = ""
+    folder: Path
+    format: Literal["roster", "oneroster"] = "roster"
+    complete: bool = False
+    stale_after_days: Annotated[int, Field(ge=1)] = 35
+
+
 class EnrolmentSettings(Table):
     """Student cards: numbers, texts that guardians agreed to, and what schools do by default.
 
@@ -373,6 +395,18 @@ class EnrolmentSettings(Table):
         ask_again_after_refusal: a roster may bring a child again whose guardian refused.
         numbers_for_ils: kinds of numbers that the ILS is given besides the card number, so that its
             own desk finds the pupil by them; empty = none.
+        grace_days: how long after the end of his stage a pupil's card stays valid; ``valid_years``
+            is used where his grade is not known.
+        drop_percent: a complete roster that names fewer of a school's pupils than all but this
+            many in a hundred closes nobody until a person has confirmed it (scenario 26).
+        consent_at_fourteen: a guardian's consent is asked again when the child turns 14 (scenario 7).
+        consent_texts: folder with own texts, ``VERSION.zh.md`` and ``VERSION.en.md``, for the
+            versions that are not shipped.
+        liaison_deadline: the day by which each school names its liaison (A21).
+        free_physical_cards: how many physical cards are free of charge (A25).
+        provisioning_workers: how many cards are opened at once.
+        font_file: a font with Chinese characters for printed slips; looked for when not told.
+        feeds: rosters that arrive in a folder.
     """
 
     category: str = "student"
@@ -386,6 +420,33 @@ class EnrolmentSettings(Table):
     numbers_for_ils: frozenset[str] = frozenset({"id_card"})
     entry_mode: Literal["batch", "individual", "both"] = "batch"
     school_review: bool = False
+    grace_days: Annotated[int, Field(ge=0)] = 90
+    drop_percent: Annotated[float, Field(ge=0, le=100)] = 5
+    consent_at_fourteen: bool = False
+    consent_texts: Path | None = None
+    liaison_deadline: date | None = None
+    free_physical_cards: Annotated[int, Field(ge=0)] = 1
+    provisioning_workers: Annotated[int, Field(ge=1, le=32)] = 4
+    font_file: Path | None = None
+    feeds: tuple[FeedSettings, ...] = ()
+
+
+class PrivacySettings(Table):
+    """How long what is kept; ``onecard privacy retention`` removes what is older.
+
+    Attributes:
+        loan_history_days: a closed loan and its events name the person for this long.
+        closed_person_days: a person whose account is closed is erased after this time.
+        refusal_days: the digest of a refusal is kept for this long.
+        audit_days: audit entries are kept for this long; three years at least (PIPL art. 56).
+        outbox_days: messages that were delivered are kept for this long.
+    """
+
+    loan_history_days: Annotated[int, Field(ge=1)] = 180
+    closed_person_days: Annotated[int, Field(ge=1)] = 365
+    refusal_days: Annotated[int, Field(ge=1)] = 1100
+    audit_days: Annotated[int, Field(ge=1096)] = 3650
+    outbox_days: Annotated[int, Field(ge=1)] = 90
 
 
 class LogSettings(Table):

@@ -152,12 +152,38 @@ undertaking_version = "2026-09"
 # districts = ["渝中"]              # counties served, as rosters write them; [] = any
 # ask_again_after_refusal = false   # a roster may bring a child again whose guardian refused
 # numbers_for_ils = ["id_card"]     # so that the library system's own desk finds the pupil
+# grace_days = 90                   # a card stays valid so long after the end of the stage
+# drop_percent = 5                  # a complete roster that lacks more pupils waits for a person
+# consent_at_fourteen = false             # ask the guardian again when the child turns 14
+# consent_texts = "texts"           # folder with own texts: VERSION.zh.md and VERSION.en.md
+# liaison_deadline = 2026-11-30     # the day by which each school names its liaison
+# free_physical_cards = 1
+# provisioning_workers = 4          # cards opened at once
+# font_file = "font.ttf"            # with Chinese characters, for printed slips
+
+# Rosters that arrive in a folder.
+# [[enrolment.feeds]]
+# name = "authority"
+# library = "LIB"                   # where there are several
+# school = ""                       # a code; empty: the files name it
+# folder = "feeds/authority"
+# format = "oneroster"              # oneroster | roster
+# complete = false                  # each file names every pupil: who is missing has left
+# stale_after_days = 35
 
 [enrolment.cards]
 prefix = "S"
 first = 1
 last = 99999999
 digits = 8
+
+# ---------------------------------------------------------------- how long what is kept
+# [privacy]
+# loan_history_days = 180           # a closed loan names the person for so long
+# closed_person_days = 365          # a person whose account is closed is erased
+# refusal_days = 1100               # the digest of a refusal
+# audit_days = 3650                 # three years at least
+# outbox_days = 90
 
 # ---------------------------------------------------------------- the program itself
 [log]

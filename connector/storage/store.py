@@ -19,6 +19,7 @@ from connector.storage.repositories.institutions import StoredInstitutions
 from connector.storage.repositories.item_facts import StoredItemFacts
 from connector.storage.repositories.ledger import StoredLedger
 from connector.storage.repositories.people import StoredPeople
+from connector.storage.repositories.tasks import StoredTasks
 from connector.storage.repositories.violations import StoredViolations
 from connector.storage.unit_of_work import UnitOfWorkFactory
 
@@ -31,7 +32,8 @@ class Store:
     Attributes:
         keyring: for pseudonyms in logs; what else it can do is storage's own business.
         work: begins units of work, for repositories that live elsewhere in this package.
-        ledger, people, item_facts, violations, audit, enrolment: the ports of ``connector.ports``.
+        ledger, people, item_facts, violations, audit, enrolment, tasks: the ports of
+            ``connector.ports``.
         outbox: messages to other libraries.
         institutions: the copy of the configured libraries.
     """
@@ -46,6 +48,7 @@ class Store:
         self.violations = StoredViolations(self.work)
         self.audit = StoredAudit(self.work)
         self.enrolment = StoredEnrolment(self.work)
+        self.tasks = StoredTasks(self.work)
         self.outbox = Outbox(self.work)
         self.institutions = StoredInstitutions(self.work)
 

@@ -48,15 +48,23 @@ __all__ = [
     "application",
     "audit",
     "batch",
+    "campaign",
     "card_counter",
+    "card_issue",
     "circulation_fact",
+    "class_membership",
     "consent",
     "event",
+    "exchange",
+    "feed_state",
+    "grade",
     "identifier",
     "ils_account",
     "institution",
     "item_facts",
     "item_position",
+    "leaver",
+    "liaison",
     "loan",
     "metadata",
     "outbox",
@@ -65,6 +73,9 @@ __all__ = [
     "person_key",
     "refusal",
     "school",
+    "school_calendar",
+    "school_class",
+    "task",
     "undertaking",
     "violation",
 ]
@@ -156,10 +167,21 @@ person = Table(
     Column("guardian_name", Encrypted),
     Column("guardian_phone", Encrypted),
     Column("birth_date", Encrypted),
+    Column("closing", _Word, nullable=False, server_default=""),
+    Column("closing_at", UtcDateTime),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("erased_at", UtcDateTime),
+    Index(
+        "ix_person_closing",
+        "institution",
+        sqlite_where=text("closing <> '' AND erased_at IS NULL"),
+        postgresql_where=text("closing <> '' AND erased_at IS NULL"),
+    ),
 )
+"""``closing``: why the account is to be closed when the last book is back (``domain.closing``);
+``closing_at``: since when, and after the account was closed in the ILS, when that was.
+"""
 
 person_key = Table(
     "person_key",
@@ -193,9 +215,13 @@ identifier = Table(
     Column("kind", _Word, nullable=False),
     Column("key_id", _Word, nullable=False),
     Column("digest", LargeBinary, nullable=False),
+    Column("sealed", Encrypted),
     Column("retired_at", UtcDateTime),
     UniqueConstraint("digest", "kind", "key_id"),
 )
+"""``sealed``: the number itself under the person's key, so that a new installation key can digest
+it anew and a guardian can be told which numbers are held; absent in rows of the first release.
+"""
 
 violation = Table(
     "violation",
@@ -417,9 +443,111 @@ school = Table(
     Column("entry_mode", _Word, nullable=False, server_default="both"),
     Column("review_individual", Boolean, nullable=False, server_default=text("false")),
     Column("disabled", Boolean, nullable=False, server_default=text("false")),
+    Column("system", _Word, nullable=False, server_default="6-3"),
+    Column("create_classes", Boolean, nullable=False, server_default=text("true")),
+    Column("sort_order", Integer, nullable=False, server_default="0"),
+    Column("remark", Text, nullable=False, server_default=""),
     Column("created_at", UtcDateTime, nullable=False),
     UniqueConstraint("institution", "code"),
 )
+"""``create_classes``: a roster may bring a grade or class that does not exist yet."""
+
+grade = Table(
+    "grade",
+    metadata,
+    Column("grade_id", _Uuid, primary_key=True),
+    Column("institution", _Code, nullable=False),
+    Column("school_id", ForeignKey("school.school_id"), nullable=False),
+    Column("level", Integer, nullable=False),
+    Column("name", _Code, nullable=False),
+    Column("disabled", Boolean, nullable=False, server_default=text("false")),
+    Column("sort_order", Integer, nullable=False, server_default="0"),
+    Column("remark", Text, nullable=False, server_default=""),
+    UniqueConstraint("school_id", "level"),
+)
+"""``level``: −2 to 12, see ``domain.school`` (A45)."""
+
+school_class = Table(
+    "school_class",
+    metadata,
+    Column("class_id", _Uuid, primary_key=True),
+    Column("institution", _Code, nullable=False),
+    Column("grade_id", ForeignKey("grade.grade_id"), nullable=False),
+    Column("name", _Code, nullable=False),
+    Column("disabled", Boolean, nullable=False, server_default=text("false")),
+    Column("sort_order", Integer, nullable=False, server_default="0"),
+    Column("remark", Text, nullable=False, server_default=""),
+    UniqueConstraint("grade_id", "name"),
+)
+"""A class of a level, whoever is in it this year (A46)."""
+
+_membership_open = text("until IS NULL")
+
+class_membership = Table(
+    "class_membership",
+    metadata,
+    Column("membership_id", _Uuid, primary_key=True),
+    Column("institution", _Code, nullable=False),
+    Column("person_id", ForeignKey("person.person_id", ondelete="CASCADE"), nullable=False),
+    Column("school_id", ForeignKey("school.school_id"), nullable=False),
+    Column("class_id", ForeignKey("school_class.class_id"), nullable=False, index=True),
+    Column("school_year", Integer, nullable=False),
+    Column("since", Date, nullable=False),
+    Column("until", Date),
+    Column("reason", _Word, nullable=False, server_default=""),
+    Index(
+        "uq_class_membership_open",
+        "person_id",
+        unique=True,
+        sqlite_where=_membership_open,
+        postgresql_where=_membership_open,
+    ),
+    Index(None, "school_id", "school_year"),
+)
+"""Who was in which class when; one row without an end per person. ``reason``: why it ended."""
+
+school_calendar = Table(
+    "school_calendar",
+    metadata,
+    Column("institution", _Code, primary_key=True),
+    Column("school_code", _Code, primary_key=True, server_default=""),
+    Column("school_year", Integer, primary_key=True, autoincrement=False),
+    Column("first_day", Date, nullable=False),
+    Column("last_day", Date, nullable=False),
+)
+"""Where a school year does not run from 1 September to 31 August; an empty code = every school."""
+
+liaison = Table(
+    "liaison",
+    metadata,
+    Column("liaison_id", _Uuid, primary_key=True),
+    Column("institution", _Code, nullable=False),
+    Column("school_id", ForeignKey("school.school_id")),
+    Column("person_id", ForeignKey("person.person_id", ondelete="CASCADE"), nullable=False),
+    Column("appointed_by", _Code, nullable=False),
+    Column("appointed_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+)
+"""Who speaks for a school, or without a school for the library (A21); an adult of category
+``liaison`` in ``person``, so that name and phone are sealed and erased like anybody's.
+"""
+
+campaign = Table(
+    "campaign",
+    metadata,
+    Column("campaign_id", _Uuid, primary_key=True),
+    Column("institution", _Code, nullable=False),
+    Column("code", _Code, nullable=False),
+    Column("name", Text, nullable=False, server_default=""),
+    Column("school_year", Integer, nullable=False),
+    Column("opens", Date, nullable=False),
+    Column("closes", Date, nullable=False),
+    Column("levels", _Code, nullable=False, server_default=""),
+    Column("created_by", _Code, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    UniqueConstraint("institution", "code"),
+)
+"""``levels``: target grades, comma-separated; empty = all (A04)."""
 
 batch = Table(
     "batch",
@@ -441,11 +569,34 @@ batch = Table(
     Column("needs_guardian", Integer, nullable=False, server_default="0"),
     Column("held", Integer, nullable=False, server_default="0"),
     Column("problems", Text, nullable=False, server_default="[]"),
+    Column("campaign_id", _Uuid),
+    Column("source", _Word, nullable=False, server_default="roster"),
+    Column("complete", Boolean, nullable=False, server_default=text("false")),
+    Column("missing", Integer, nullable=False, server_default="0"),
+    Column("valve", _Word, nullable=False, server_default=""),
+    Column("taken_rows", Integer, nullable=False, server_default="0"),
     Column("created_by", _Code, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     UniqueConstraint("institution", "number"),
 )
-"""``problems``: JSON list of row, column and code; never a value from the sheet."""
+"""``problems``: JSON list of row, column and code; never a value from the sheet.
+
+``complete``: the roster names every pupil of the school, so that who is not in it has left;
+``missing``: how many those are; ``valve``: empty, ``held``, ``confirmed`` or ``dismissed``;
+``taken_rows``: how far an import is that was killed.
+"""
+
+leaver = Table(
+    "leaver",
+    metadata,
+    Column("batch_id", ForeignKey("batch.batch_id"), primary_key=True),
+    Column("person_id", ForeignKey("person.person_id", ondelete="CASCADE"), primary_key=True),
+    Column("institution", _Code, nullable=False),
+    Column("state", _Word, nullable=False),
+    Column("decided_by", _Code),
+    Column("decided_at", UtcDateTime),
+)
+"""Pupils whom a complete roster no longer names: ``proposed``, ``left`` or ``kept``."""
 
 _application_open = text("state NOT IN ('refused', 'withdrawn')")
 
@@ -479,6 +630,9 @@ application = Table(
     Column("closed_by", _Code),
     Column("closed_at", UtcDateTime),
     Column("reason", _Code, nullable=False, server_default=""),
+    Column("campaign_id", _Uuid),
+    Column("on_roster", Boolean, nullable=False, server_default=text("false")),
+    Column("provenance", Text, nullable=False, server_default="{}"),
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("lease_until", UtcDateTime),
     Column("error", _Code, nullable=False, server_default=""),
@@ -493,7 +647,11 @@ application = Table(
     Index(None, "institution", "state"),
     UniqueConstraint("institution", "card"),
 )
-"""``card``: the number given at the first activation, kept for good; None before."""
+"""``card``: the number given at the first activation, kept for good; None before.
+
+``on_roster``: a roster of the school names the pupil (decision 19); ``provenance``: JSON, field →
+where it came from (A09). ``grade`` is not used: ``class_membership`` tells.
+"""
 
 card_counter = Table(
     "card_counter",
@@ -512,6 +670,7 @@ consent = Table(
     Column("person_id", ForeignKey("person.person_id", ondelete="CASCADE"), nullable=False),
     Column("scope", _Word, nullable=False),
     Column("text_version", _Code, nullable=False),
+    Column("text_digest", _Code, nullable=False, server_default=""),
     Column("given_at", UtcDateTime),
     Column("refused_at", UtcDateTime),
     Column("withdrawn_at", UtcDateTime),
@@ -531,6 +690,7 @@ undertaking = Table(
         "person_id", ForeignKey("person.person_id", ondelete="CASCADE"), nullable=False, index=True
     ),
     Column("text_version", _Code, nullable=False),
+    Column("text_digest", _Code, nullable=False, server_default=""),
     Column("given_at", UtcDateTime, nullable=False),
     Column("evidence", String(256), nullable=False, server_default=""),
     Column("recorded_by", _Code, nullable=False),
@@ -546,3 +706,74 @@ refusal = Table(
     Column("refused_at", UtcDateTime, nullable=False),
 )
 """All that remains of a refusal: a keyed digest of the identity number (decision 20)."""
+
+
+# --- cards, exchanges, tasks, feeds ---------------------------------------------------------------
+
+card_issue = Table(
+    "card_issue",
+    metadata,
+    Column("issue_id", _Uuid, primary_key=True),
+    Column("institution", _Code, nullable=False),
+    Column("person_id", ForeignKey("person.person_id", ondelete="CASCADE"), nullable=False),
+    Column("kind", _Word, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("chargeable", Boolean, nullable=False, server_default=text("false")),
+    Column("issued_by", _Code, nullable=False),
+    Column("issued_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("ended_as", _Word, nullable=False, server_default=""),
+    UniqueConstraint("person_id", "kind", "number"),
+)
+"""Cards given out: ``physical`` or ``online``, the first, the second (A25)."""
+
+exchange = Table(
+    "exchange",
+    metadata,
+    Column("exchange_id", _Uuid, primary_key=True),
+    Column("institution", _Code, nullable=False),
+    Column("person_id", ForeignKey("person.person_id", ondelete="CASCADE"), nullable=False),
+    Column("issuer", _Code, nullable=False),
+    Column("old_account", _Code, nullable=False),
+    Column("mode", _Word, nullable=False),
+    Column("deposit_held", Boolean, nullable=False, server_default=text("false")),
+    Column("state", _Word, nullable=False),
+    Column("begun_by", _Code, nullable=False),
+    Column("begun_at", UtcDateTime, nullable=False),
+    Column("closed_at", UtcDateTime),
+    Index(None, "state"),
+)
+"""An older card that becomes the student card, or gives way to it (A29, A30); ``issuer``: the
+library of the old card, ``old_account``: its number in that library's ILS.
+"""
+
+task = Table(
+    "task",
+    metadata,
+    Column("task_id", _Uuid, primary_key=True),
+    Column("institution", _Code, nullable=False),
+    Column("kind", _Word, nullable=False),
+    Column("dedupe", String(160), nullable=False, unique=True),
+    Column("person_id", ForeignKey("person.person_id", ondelete="CASCADE")),
+    Column("detail", Text, nullable=False, server_default="{}"),
+    Column("opened_by", _Code, nullable=False),
+    Column("opened_at", UtcDateTime, nullable=False),
+    Column("done_by", _Code),
+    Column("done_at", UtcDateTime),
+    Column("outcome", _Code, nullable=False, server_default=""),
+    Index(None, "institution", "kind"),
+)
+"""Something that a person of the library has to do; ``detail``: JSON of ids and codes."""
+
+feed_state = Table(
+    "feed_state",
+    metadata,
+    Column("institution", _Code, primary_key=True),
+    Column("name", _Code, primary_key=True),
+    Column("last_digest", _Code, nullable=False, server_default=""),
+    Column("last_run_at", UtcDateTime),
+    Column("last_ok_at", UtcDateTime),
+    Column("last_error", _Code, nullable=False, server_default=""),
+    Column("lease_until", UtcDateTime),
+)
+"""When a roster feed of the settings last brought something (A16)."""

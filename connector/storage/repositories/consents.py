@@ -122,6 +122,7 @@ class StoredConsents:
                 recorded_at=row.recorded_at,
                 withdrawn_at=row.withdrawn_at,
                 evidence=row.evidence,
+                text_digest=row.text_digest,
             )
             for row in rows
         }

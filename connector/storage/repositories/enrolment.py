@@ -7,6 +7,7 @@ is given out once, whatever becomes of the application.
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
@@ -66,6 +67,10 @@ class StoredEnrolment(StoredSchools, StoredConsents):
             "class_text": new.class_name,
             "district": new.district,
             "card_proposal": new.card_proposal,
+            "on_roster": new.on_roster,
+            "provenance": json.dumps(dict(new.provenance), sort_keys=True, separators=(",", ":")),
+            "willing": new.willing,
+            "campaign_id": new.campaign_id,
             "entered_by": actor,
             "entered_at": now,
             "updated_at": now,
@@ -265,4 +270,10 @@ def _application(row: Row[Any]) -> Application:
         attempts=row.attempts,
         error=row.error,
         entered_at=row.entered_at,
+        reason=row.reason,
+        activated_at=row.activated_at,
+        on_roster=row.on_roster,
+        provenance=json.loads(row.provenance),
+        willing=row.willing,
+        campaign_id=row.campaign_id,
     )

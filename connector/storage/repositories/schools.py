@@ -16,8 +16,9 @@ from sqlalchemy import Row, func, select, update
 
 from connector.domain.enrolment import ApplicationState, RowProblem, SchoolStage
 from connector.domain.ids import InstitutionId
+from connector.domain.school import SchoolSystem
 from connector.errors import StorageConflict
-from connector.ports.enrolment import Batch, RowOutcome, School
+from connector.ports.enrolment import Batch, RowOutcome, School, Valve
 from connector.storage import tables
 from connector.storage.repositories.rows import fetch_row
 from connector.storage.retry import retry_once
@@ -45,6 +46,10 @@ class StoredSchools:
             "entry_mode": school.entry_mode,
             "review_individual": school.review_individual,
             "disabled": school.disabled,
+            "system": school.system.value,
+            "create_classes": school.create_classes,
+            "sort_order": school.sort_order,
+            "remark": school.remark,
         }
         key = {"institution": school.institution, "code": school.code}
         with self._units.begin() as unit:
@@ -192,6 +197,10 @@ def _school(row: Row[Any]) -> School:
         entry_mode=row.entry_mode,
         review_individual=row.review_individual,
         disabled=row.disabled,
+        system=SchoolSystem(row.system),
+        create_classes=row.create_classes,
+        sort_order=row.sort_order,
+        remark=row.remark,
     )
 
 
@@ -211,4 +220,11 @@ def _batch(row: Row[Any]) -> Batch:
         source_digest=row.source_digest,
         created_by=row.created_by,
         created_at=row.created_at,
+        state=row.state,
+        source=row.source,
+        complete=row.complete,
+        missing=row.missing,
+        valve=Valve(row.valve),
+        taken_rows=row.taken_rows,
+        campaign_id=row.campaign_id,
     )

@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Boolean, Date, Integer, LargeBinary, String, insert, inspect
+from sqlalchemy import (
+    Boolean,
+    Date,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    insert,
+    inspect,
+    select,
+)
 
 from connector.errors import StorageUnavailable
 from connector.storage.crypto import Keyring
@@ -77,6 +87,33 @@ def test_up_and_down_with_rows_in_every_table(bare_url):
         store.close()
 
 
+def test_rows_of_the_first_release_survive_up_and_down(bare_url):
+    upgrade_database(bare_url, "0001")
+    database = Database(bare_url)
+    try:
+        with database.write() as connection:
+            first = MetaData()
+            first.reflect(connection)
+            old = [t for t in first.sorted_tables if t.name != "alembic_version"]
+            for table in old:
+                own = metadata.tables[table.name]
+                row = {column.name: _value(own.c[column.name].type) for column in table.columns}
+                connection.execute(insert(own).values(row))
+        upgrade_database(bare_url)
+        assert _counts(database, old) == {1}
+        with database.read() as connection:
+            school = connection.execute(select(metadata.tables["school"])).one()
+            assert (school.system, school.create_classes) == ("6-3", True)
+    finally:
+        database.close()
+    downgrade_database(bare_url, "0001")
+    database = Database(bare_url)
+    try:
+        assert _counts(database, old) == {1}
+    finally:
+        database.close()
+
+
 def test_database_of_a_newer_release_is_worked_with(bare_url):
     upgrade_database(bare_url)
     database = Database(bare_url)
@@ -107,6 +144,14 @@ def test_failed_migration_leaves_the_database_as_it_was(bare_url):
     finally:
         database.close()
     assert names == {"violation"}
+
+
+def _counts(database, tables):
+    with database.read() as connection:
+        return {
+            connection.exec_driver_sql(f'SELECT COUNT(*) FROM "{table.name}"').scalar()
+            for table in tables
+        }
 
 
 def _row(table):
