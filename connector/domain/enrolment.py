@@ -24,6 +24,7 @@ from connector.domain.identity import (
     parse_student_number,
 )
 from connector.domain.ids import Identifier
+from connector.domain.school import SchoolStage
 
 __all__ = [
     "APPLICATION_MOVES",
@@ -80,15 +81,6 @@ class Route(StrEnum):
 
     BATCH = "batch"
     INDIVIDUAL = "individual"
-
-
-class SchoolStage(StrEnum):
-    """What kind of school it is."""
-
-    KINDERGARTEN = "kindergarten"
-    PRIMARY = "primary"
-    JUNIOR = "junior"
-    SENIOR = "senior"
 
 
 _AGES: Mapping[SchoolStage, tuple[int, int]] = {

@@ -14,11 +14,10 @@ from collections.abc import Mapping
 from datetime import date
 from enum import StrEnum
 
-from connector.domain.enrolment import SchoolStage
-
 __all__ = [
     "FIRST_LEVEL",
     "LAST_LEVEL",
+    "SchoolStage",
     "SchoolSystem",
     "entry_year_of",
     "grade_name",
@@ -34,6 +33,15 @@ FIRST_LEVEL = -2
 LAST_LEVEL = 12
 
 _YEAR_BEGINS = (9, 1)
+
+
+class SchoolStage(StrEnum):
+    """What kind of school it is."""
+
+    KINDERGARTEN = "kindergarten"
+    PRIMARY = "primary"
+    JUNIOR = "junior"
+    SENIOR = "senior"
 
 
 class SchoolSystem(StrEnum):
