@@ -399,8 +399,8 @@ class EnrolmentSettings(Table):
             is used where his grade is not known.
         drop_percent: a complete roster that names fewer of a school's pupils than all but this
             many in a hundred closes nobody until a person has confirmed it (scenario 26).
-        consent_at_fourteen: a guardian's consent is asked again when the child turns 14 (scenario 7).
-        consent_texts: folder with own texts, ``VERSION.zh.md`` and ``VERSION.en.md``, for the
+        consent_at_fourteen: a guardian consents anew when the child turns 14 (scenario 7).
+        consent_texts: folder with own texts, ``VERSION.zh.md`` and ``VERSION.en.md``, for
             versions that are not shipped.
         liaison_deadline: the day by which each school names its liaison (A21).
         free_physical_cards: how many physical cards are free of charge (A25).
