@@ -28,6 +28,7 @@ from connector.services.desk import CirculationDesk
 from connector.services.enrolment import EnrolmentService
 from connector.services.enrolment_rules import EnrolmentRules
 from connector.services.facts import FactReader
+from connector.services.losses import LossService
 from connector.services.patrons import PatronService
 from connector.services.provisioning import ProvisioningService
 from connector.services.roster import RowCheck
@@ -68,6 +69,7 @@ class Application:
     circulation: CirculationService
     patrons: PatronService
     settlement: Settlement
+    losses: LossService
     enrolment: EnrolmentService
     gateway: Gateway
     now: Clock
@@ -192,6 +194,7 @@ def build(
             now=now,
             apart=timedelta(seconds=settings.sip2.settle_apart_s),
         ),
+        losses=LossService(libraries, adapters, store.ledger, now),
         enrolment=EnrolmentService(
             register=store.people,
             store=store.enrolment,

@@ -1,7 +1,7 @@
 """``onecard ledger``: loans, outcomes that are unknown, loans made elsewhere.
 
-Nothing here decides; settlement and adoption are services. Rule: what is shown of a patron is
-written to the audit trail, and no name is shown.
+Nothing here decides; settlement and adoption are services. Lost items are in ``ledger_losses``.
+Rule: what is shown of a patron is written to the audit trail, and no name is shown.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import click
 
 from connector.bootstrap import Application
 from connector.cli.context import CliContext, Refused, json_option, pass_cli, write_json
+from connector.cli.ledger_losses import COMMANDS
 from connector.cli.patron_option import find_patron
 from connector.domain.ids import InstitutionId, LoanId, PatronId
 from connector.domain.loan import Loan, LoanOrigin, LoanState
@@ -160,6 +161,10 @@ def refusals(cli: CliContext, *, days: int, as_json: bool) -> None:
         word = "refused" if count.verb == "refuse" else "would be refused"
         click.echo(f"{count.count:>6}  {count.institution}  {word}  {count.reason}")
     click.echo(f"{sum(count.count for count in counts)} in all.")
+
+
+for _command in COMMANDS:
+    ledger.add_command(_command)
 
 
 def _overview(app: Application) -> Overview:

@@ -30,7 +30,7 @@ from connector.domain.ids import (
     TerminalId,
 )
 from connector.domain.item import LanguageClass
-from connector.domain.loan import Loan, LoanOrigin
+from connector.domain.loan import Loan, LoanOrigin, LoanState
 
 __all__ = [
     "Adoption",
@@ -61,6 +61,10 @@ class Verb(StrEnum):
     DISPUTE = "dispute"
     REFUSE = "refuse"
     WOULD_REFUSE = "would_refuse"
+    LOSE = "lose"
+    CLAIM = "claim"
+    FIND = "find"
+    COMPENSATE = "compensate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +293,20 @@ class Ledger(Protocol):
         fine (scenario 23).
 
         A return dated before the loan began closes nothing.
+        """
+        ...
+
+    def record_loss(
+        self, loan_id: LoanId, state: LoanState, place: Place, *, actor: str
+    ) -> Loan | None:
+        """A person says that the item is ``lost``, ``claimed_returned``, or still ``open``; None =
+        the loan may not move there. The place stays taken; the owner of a lost item gets a task.
+        """
+        ...
+
+    def record_compensated(self, loan_id: LoanId, place: Place, *, actor: str) -> Loan | None:
+        """The library settled a lost item: the loan is closed and the place free; None = it is not
+        lost.
         """
         ...
 

@@ -17,6 +17,7 @@ from connector.domain.loan import ItemPosition, LoanOrigin, LoanState, can_move
 from connector.ports.ledger import Place, Returned, Verb
 from connector.storage.engine import parse_moment
 from connector.storage.repositories.loan_journal import change_loan, note_fact, note_move, put_item
+from connector.storage.repositories.loan_losses import note_found
 from connector.storage.repositories.loan_outcomes import require_loan
 from connector.storage.repositories.loan_rows import LoanRow, lock_item
 from connector.storage.retry import retry_once
@@ -32,6 +33,7 @@ def close_row(unit: UnitOfWork, row: LoanRow, state: LoanState, *, closed_at: da
     """Move a loan to a state that holds no place; say whether it may move there."""
     if not can_move(row.loan.state, state):
         return False
+    note_found(unit, row, state.value, actor="worker")
     change_loan(
         unit,
         row.loan.loan_id,

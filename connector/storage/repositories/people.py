@@ -6,6 +6,7 @@ Nothing here knows a school or a consent; how a person lies in columns is in ``p
 - a number is stored as a keyed digest and looked for by every key of the key file;
 - ``resolve`` is one raw statement, because it runs at every exchange;
 - of several people whom the scanned numbers fit, the first number in the caller's order decides;
+- an item that is lost counts as a violation until the library has settled it (scenario 43);
 - erasure destroys the person's key and what is in clear; the bare row stays, for the loans.
 """
 
@@ -24,15 +25,19 @@ from connector.errors import NotFound, StorageConflict
 from connector.ports.store import PersonalData
 from connector.storage import tables
 from connector.storage.repositories import person_rows
+from connector.storage.repositories.loan_rows import UNCLOSED_SQL
 from connector.storage.retry import retry_once
 from connector.storage.unit_of_work import UnitOfWorkFactory
 
 __all__ = ["StoredPeople"]
 
+_BARS = (
+    "(SELECT COUNT(*) FROM violation v WHERE v.person_id = p.person_id AND v.lifted_at IS NULL) + "
+    "(SELECT COUNT(*) FROM loan WHERE loan.person_id = p.person_id AND state = 'lost' AND "
+) + UNCLOSED_SQL
 _STANDING = (
     "SELECT p.person_id, p.category, p.state, p.institution, p.expires, p.stage, "
-    "a.ils_patron, a.expires, "
-    "(SELECT COUNT(*) FROM violation v WHERE v.person_id = p.person_id AND v.lifted_at IS NULL)"
+    f"a.ils_patron, a.expires, {_BARS})"
 )
 _ACCOUNT = "LEFT JOIN ils_account a ON a.person_id = p.person_id AND a.institution = ?"
 _BY_ID = f"{_STANDING} FROM person p {_ACCOUNT} WHERE p.person_id = ? AND p.erased_at IS NULL"

@@ -19,7 +19,7 @@ from connector.storage import tables
 from connector.storage.retry import retry_once
 from connector.storage.unit_of_work import UnitOfWork, UnitOfWorkFactory
 
-__all__ = ["StoredTasks", "open_task"]
+__all__ = ["StoredTasks", "finish_about", "open_task"]
 
 _TASK = tables.task
 _SHORTEST_PREFIX = 8
@@ -127,9 +127,16 @@ class StoredTasks:
         self, institution: InstitutionId, kind: TaskKind, *, about: str, outcome: str, actor: str
     ) -> bool:
         """Note that the task about something is done, if there is one that is open."""
-        same = _TASK.c.dedupe == _dedupe(institution, kind, about)
         with self._work.begin() as unit:
-            return _finish(unit, same, outcome=outcome, actor=actor)
+            return finish_about(unit, institution, kind, about=about, outcome=outcome, actor=actor)
+
+
+def finish_about(
+    unit: UnitOfWork, institution: str, kind: TaskKind, *, about: str, outcome: str, actor: str
+) -> bool:
+    """End the open task about something within a unit of work; say whether there was one."""
+    same = _TASK.c.dedupe == _dedupe(institution, kind, about)
+    return _finish(unit, same, outcome=outcome, actor=actor)
 
 
 def _finish(unit: UnitOfWork, which: Any, *, outcome: str, actor: str) -> bool:
