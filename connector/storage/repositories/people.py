@@ -31,12 +31,13 @@ from connector.storage.unit_of_work import UnitOfWorkFactory
 
 __all__ = ["StoredPeople"]
 
-_UNCLOSED = f"SELECT COUNT(*) FROM loan WHERE loan.person_id = p.person_id AND {UNCLOSED_SQL}"  # noqa: S608
+_OWN = "loan.person_id = p.person_id AND state = 'lost'"
+_LOST = f"(SELECT COUNT(*) FROM loan WHERE {_OWN} AND {UNCLOSED_SQL})"  # noqa: S608 - no values
 _STANDING = (
-    "SELECT p.person_id, p.category, p.state, p.institution, p.expires, p.stage, "
+    "SELECT p.person_id, p.category, p.state, p.institution, p.expires, p.stage, "  # noqa: S608
     "a.ils_patron, a.expires, "
     "(SELECT COUNT(*) FROM violation v WHERE v.person_id = p.person_id AND v.lifted_at IS NULL)"
-    f" + ({_UNCLOSED} AND state = 'lost')"
+    f" + {_LOST}"
 )
 _ACCOUNT = "LEFT JOIN ils_account a ON a.person_id = p.person_id AND a.institution = ?"
 _BY_ID = f"{_STANDING} FROM person p {_ACCOUNT} WHERE p.person_id = ? AND p.erased_at IS NULL"
