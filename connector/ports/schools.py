@@ -17,6 +17,7 @@ from connector.ports.enrolment import School
 __all__ = [
     "Calendar",
     "Campaign",
+    "CampaignCounts",
     "ClassMember",
     "Grade",
     "Liaison",
@@ -122,6 +123,22 @@ class Campaign:
     levels: frozenset[int] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class CampaignCounts:
+    """How far a school is with a campaign.
+
+    Attributes:
+        pupils: known pupils of the target levels.
+        applied: those with an open application; ``agreed``: those whose guardian consents to the
+            card; ``active``: those whose card is open.
+    """
+
+    pupils: int = 0
+    applied: int = 0
+    agreed: int = 0
+    active: int = 0
+
+
 class SchoolStore(Protocol):
     """Grades, classes, memberships, calendars, liaisons and campaigns; each method is one
     transaction, audited.
@@ -137,8 +154,24 @@ class SchoolStore(Protocol):
         """Return a school's grades by sort order, then level."""
         ...
 
+    def remove_grade(self, grade_id: str, *, actor: str) -> None:
+        """Remove a grade; ``StorageConflict`` when it has classes."""
+        ...
+
     def save_class(self, school_class: SchoolClass, *, actor: str) -> SchoolClass:
-        """Add a class, or change the one of the same grade and name; return it as stored."""
+        """Add a class, or change the one with the same id, else of the same grade and name; return
+        it as stored. ``StorageConflict`` when a class would get the name of another.
+        """
+        ...
+
+    def remove_class(self, class_id: str, *, actor: str) -> None:
+        """Remove a class; ``StorageConflict`` when anybody is or was in it."""
+        ...
+
+    def remove_school(self, school: School, *, actor: str) -> None:
+        """Remove a school with its grades and classes; ``StorageConflict`` when a batch, an
+        application, a pupil or a liaison belongs to it.
+        """
         ...
 
     def list_classes(self, school_id: str) -> tuple[SchoolClass, ...]:
@@ -171,7 +204,7 @@ class SchoolStore(Protocol):
     def end_memberships(
         self, patrons: Collection[PatronId], *, on: date, reason: str, actor: str
     ) -> int:
-        """End the open memberships of pupils; return how many ended."""
+        """End the open memberships of pupils with the day ``on``; return how many ended."""
         ...
 
     def list_members(
@@ -186,6 +219,35 @@ class SchoolStore(Protocol):
 
     def list_history(self, patron_id: PatronId) -> tuple[Membership, ...]:
         """Return every membership of a pupil, oldest first."""
+        ...
+
+    def transfer_pupil(
+        self,
+        patron_id: PatronId,
+        school: School,
+        class_id: str | None,
+        *,
+        school_year: int,
+        on: date,
+        actor: str,
+    ) -> bool:
+        """Move a pupil and his open application to another school of the library, all at once; say
+        whether it was at another one. ``NotFound`` when he has no open application there.
+        """
+        ...
+
+    # --- last days
+
+    def list_expiries(self, patrons: Sequence[PatronId]) -> Mapping[PatronId, date]:
+        """Return the last day of the active cards of these pupils; without one he is left out."""
+        ...
+
+    def set_expiries(self, expiries: Mapping[PatronId, date], *, actor: str) -> int:
+        """Set the last day of active cards; return how many changed."""
+        ...
+
+    def list_expired(self, institution: InstitutionId, before: date) -> tuple[PatronId, ...]:
+        """Return whose active cards had their last day before ``before``."""
         ...
 
     # --- calendars, liaisons, campaigns
@@ -224,4 +286,8 @@ class SchoolStore(Protocol):
 
     def list_campaigns(self, institution: InstitutionId) -> tuple[Campaign, ...]:
         """Return the library's campaigns, the newest first."""
+        ...
+
+    def count_campaign(self, campaign: Campaign) -> Mapping[str, CampaignCounts]:
+        """Return, per school id, how far the pupils of the target levels are."""
         ...

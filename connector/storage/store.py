@@ -14,6 +14,7 @@ from connector.storage.engine import Database
 from connector.storage.migrate import read_state
 from connector.storage.outbox import Outbox
 from connector.storage.repositories.audit import StoredAudit
+from connector.storage.repositories.classes import StoredClasses
 from connector.storage.repositories.enrolment import StoredEnrolment
 from connector.storage.repositories.institutions import StoredInstitutions
 from connector.storage.repositories.item_facts import StoredItemFacts
@@ -32,7 +33,7 @@ class Store:
     Attributes:
         keyring: for pseudonyms in logs; what else it can do is storage's own business.
         work: begins units of work, for repositories that live elsewhere in this package.
-        ledger, people, item_facts, violations, audit, enrolment, tasks: the ports of
+        ledger, people, item_facts, violations, audit, enrolment, schools, tasks: the ports of
             ``connector.ports``.
         outbox: messages to other libraries.
         institutions: the copy of the configured libraries.
@@ -48,6 +49,7 @@ class Store:
         self.violations = StoredViolations(self.work)
         self.audit = StoredAudit(self.work)
         self.enrolment = StoredEnrolment(self.work)
+        self.schools = StoredClasses(self.work)
         self.tasks = StoredTasks(self.work)
         self.outbox = Outbox(self.work)
         self.institutions = StoredInstitutions(self.work)
