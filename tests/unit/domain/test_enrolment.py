@@ -218,7 +218,7 @@ def test_values_stay_out_of_reprs():
         ({"id_number": with_check("50023020310301001")}, ("id_number", "id_birth_future")),
         ({"id_number": "bad", "student_no": "L500230201503019999"}, ("id_number", "id_characters")),
         ({"id_number": None, "student_no": "Q1"}, ("student_no", "student_no_format")),
-        ({"id_number": "11010519491231002X"}, ("id_number", "age_not_for_stage")),
+        ({"id_number": "11010519491231002X"}, ("id_number", "id_of_adult")),
         (
             {"id_number": None, "student_no": "L500230202503019999"},
             ("student_no", "age_not_for_stage"),
@@ -265,8 +265,10 @@ def test_a_district_with_or_without_its_ending(served):
         assert isinstance(parse(RowContext(TODAY, None, served), district=written), StudentRecord)
 
 
-def test_without_a_stage_every_age_is_right():
-    assert isinstance(parse(RowContext(TODAY), id_number="11010519491231002X"), StudentRecord)
+def test_without_a_stage_every_age_of_a_pupil_is_right():
+    for birth in ("20230910", "20030911"):
+        number = with_check(f"500230{birth}001")
+        assert isinstance(parse(RowContext(TODAY), id_number=number, class_name=""), StudentRecord)
 
 
 def test_clean_text():

@@ -299,7 +299,7 @@ def test_twelve_kinds_of_bad_rows(world, helpers):
         (11, "id_number", "id_area"),
         (12, "id_number", "id_characters"),
         (13, "id_number", "id_length"),
-        (14, "id_number", "age_not_for_stage"),
+        (14, "id_number", "id_of_adult"),
         (15, "name", "name_missing"),
         (16, "name", "name_characters"),
         (17, "phone", "phone_format"),

@@ -1,0 +1,458 @@
+"""A roster row as a value: one pupil, checked and normalised, or every reason why not.
+
+Nothing here reads a spreadsheet, stores, or words a message. Rules: A02, A41, A49, scenarios 1 to
+4; a row's problems are collected, never raised, and never hold the cell's value; what can be taken
+with a doubt is taken, with a note. Texts as nearly every row has them take a short way through.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from functools import lru_cache
+from typing import Final, TypeVar
+
+from connector.domain.class_names import parse_class_name
+from connector.domain.identity import (
+    IdentityNumber,
+    IdentityProblem,
+    StudentNumber,
+    normalise_text,
+    parse_identity_number,
+    parse_student_number,
+)
+from connector.domain.ids import Identifier
+from connector.domain.school import SchoolStage, SchoolSystem, school_year_of
+
+__all__ = [
+    "COLUMNS",
+    "RowContext",
+    "RowProblem",
+    "StudentRecord",
+    "clean_text",
+    "parse_row",
+]
+
+COLUMNS = (
+    "id_number",
+    "name",
+    "phone",
+    "guardian_name",
+    "guardian_phone",
+    "class_name",
+    "district",
+    "student_no",
+    "card_no",
+    "grade",
+    "willing",
+)
+"""Keys of the cells that a row may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowContext:
+    """What a row is checked against.
+
+    Attributes:
+        today: the day in the library's zone.
+        stage: None = the age is not checked against it.
+        districts: counties that the programme serves; empty = any.
+        school_year: in which the roster is written; None = that of ``today``.
+    """
+
+    today: date
+    stage: SchoolStage | None = None
+    districts: frozenset[str] = frozenset()
+    system: SchoolSystem = SchoolSystem.SIX_THREE
+    school_year: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RowProblem:
+    """Why a row was not taken, or with what doubt: row in the sheet, column key, code; no value."""
+
+    code: str
+    row: int
+    column: str
+
+
+@dataclass(frozen=True, slots=True)
+class StudentRecord:
+    """One pupil as a roster row gives him, checked and normalised.
+
+    Attributes:
+        row: row number in the sheet.
+        id_number: None when the child has none; then ``student_no`` is there (scenario 4).
+        class_name: as the school writes it, with the grade column in front where there is one.
+        card_no: a proposal; the library's number range decides (A36).
+        level: the grade, None when the row does not tell it.
+        class_label: the class within the grade, ``2班``; empty when the row does not tell it.
+        willing: ``willing``, ``unwilling`` or ``no_answer`` (A02); never a consent.
+        notes: doubts that did not keep the row from being taken.
+    """
+
+    row: int
+    name: str = field(repr=False)
+    id_number: IdentityNumber | None = field(repr=False)
+    student_no: StudentNumber | None = field(repr=False)
+    birth_date: date = field(repr=False)
+    phone: str = field(default="", repr=False)
+    guardian_name: str = field(default="", repr=False)
+    guardian_phone: str = field(default="", repr=False)
+    class_name: str = ""
+    district: str = ""
+    card_no: str = field(default="", repr=False)
+    level: int | None = None
+    class_label: str = ""
+    willing: str = "no_answer"
+    notes: tuple[RowProblem, ...] = ()
+
+    @property
+    def identifiers(self) -> tuple[Identifier, ...]:
+        """The numbers by which this pupil is known, the strongest first."""
+        found = []
+        if self.id_number is not None:
+            found.append(Identifier("id_card", self.id_number.value))
+        if self.student_no is not None:
+            found.append(Identifier("student_no", self.student_no.value))
+        return tuple(found)
+
+
+_AGES: Mapping[SchoolStage, tuple[int, int]] = {
+    SchoolStage.KINDERGARTEN: (2, 7),
+    SchoolStage.PRIMARY: (5, 15),
+    SchoolStage.JUNIOR: (10, 18),
+    SchoolStage.SENIOR: (13, 22),
+}
+"""Completed years that a pupil of a stage may have, with a margin for early and late entry."""
+
+_ADULT: Final = 18
+_NO_PUPIL: Final = 23
+_AGE_OF_LEVEL_0: Final = 5
+"""Completed years of who begins the last kindergarten year on 1 September; level 1 begins at 6."""
+_YOUNGER: Final = 1
+_OLDER: Final = 3
+
+_HAN = "\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_USUAL_NAME = re.compile("[\u4e00-\u9fff]{2,4}")
+_USUAL_TEXT = re.compile("[!-~\u4e00-\u9fff]*")
+_BLANKS_IN_HAN = re.compile(rf"(?<=[{_HAN}·]) (?=[{_HAN}·])")
+_BLANKS_AT_DOT = re.compile(" ?· ?")
+_POINT_IN_HAN = re.compile(rf"(?<=[{_HAN}])[.。｡](?=[{_HAN}])")
+_TENTH = re.compile(r"[0-9]{1,2}\.1")
+_MOBILE = re.compile(r"1[3-9][0-9]{9}", re.ASCII)
+_LANDLINE = re.compile(r"0[0-9]{2,3}[2-9][0-9]{6,7}", re.ASCII)
+_COUNTRY = re.compile(r"(\+|00)86|86(?=1[3-9][0-9]{9}$)")
+_PHONE_MARKS = re.compile(r"[-()（）－—]")
+_DOTS = str.maketrans(dict.fromkeys("•・‧∙⋅．･●ꞏ⸱", "·"))
+_NAME_MARKS = frozenset(" ·'-.〇")
+_NAME_LENGTH = range(2, 51)
+_TEXT_LENGTH = 60
+_FORMULA_STARTS = frozenset("=+-@")
+_EXACT_FLOAT = 10**15
+_DISTRICT_ENDINGS = ("自治县", "区", "县", "市")
+_ANSWERS: Mapping[str, str] = {
+    "no_answer": "- / 未答复 noanswer",
+    "willing": "是 愿意 愿 自愿 同意 办 办证 要 √ ✓ ✔ y yes 1 true willing",
+    "unwilling": "否 不 不愿意 不愿 不同意 不办 不办证 不要 × ✗ ✘ x n no 0 false unwilling",
+}
+_WILLING = {"": "no_answer"} | {
+    text: answer for answer, texts in _ANSWERS.items() for text in texts.split()
+}
+_LARGEST_CACHE: Final = 2000
+_Number = TypeVar("_Number", IdentityNumber, StudentNumber)
+
+
+def parse_row(
+    cells: Mapping[str, object], row: int, context: RowContext
+) -> StudentRecord | list[RowProblem]:
+    """Return the pupil in a row, or every problem that the row has.
+
+    A missing phone of the child is satisfied by the guardian's; without both the only problem is
+    ``needs_guardian`` (scenario 3). A district is asked for only where the sheet has the column.
+    A class that cannot be read is a note of the record, not a problem.
+
+    Args:
+        cells: column key → raw cell; a missing key is a column that the sheet does not have.
+        row: row number in the sheet, for the report.
+    """
+    return _RowReader(cells, row, _rules_of(context)).read()
+
+
+@dataclass(frozen=True, slots=True)
+class _Class:
+    """What the class and grade columns of a row say: text, level, class; codes of what is wrong."""
+
+    text: str
+    level: int | None = None
+    label: str = ""
+    note: tuple[str, str] | None = None
+    problems: tuple[tuple[str, str], ...] = ()
+
+
+class _RowRules:
+    """What is worked out once for all rows of a roster: birth dates, districts, classes met."""
+
+    def __init__(self, context: RowContext) -> None:
+        self.context = context
+        self.today = today = context.today
+        self.year = school_year_of(today) if context.school_year is None else context.school_year
+        stage = context.stage
+        limit = _NO_PUPIL if stage in {None, SchoolStage.SENIOR} else _ADULT
+        self.last_adult = _day_number(today, limit)
+        """Who was born on that day or before is an adult."""
+        self.stage_births = None if stage is None else _births(today, *_AGES[stage])
+        self._served = frozenset(_short_district(name) for name in context.districts)
+        self._classes: dict[tuple[object, object], _Class] = {}
+        self._births: dict[int, range] = {}
+
+    def births_of_level(self, level: int) -> range:
+        """Return the birth dates that fit a level, as numbers like 20150301."""
+        births = self._births.get(level)
+        if births is None:
+            age = level + _AGE_OF_LEVEL_0
+            day = date(self.year, 9, 1)
+            births = self._births[level] = _births(day, age - _YOUNGER, age + _OLDER)
+        return births
+
+    def serves(self, district: str) -> bool:
+        """Say whether the programme serves a district, with or without its ending."""
+        return not self._served or _short_district(district) in self._served
+
+    def read_class(self, raw: object, raw_grade: object) -> _Class:
+        """Return what the two cells say; the same texts are read only once."""
+        if not isinstance(raw, str | None) or not isinstance(raw_grade, str | None):
+            return self._read_class(raw, raw_grade)
+        found = self._classes.get((raw, raw_grade))
+        if found is None:
+            if len(self._classes) >= _LARGEST_CACHE:
+                self._classes.clear()
+            found = self._classes[raw, raw_grade] = self._read_class(raw, raw_grade)
+        return found
+
+    def _read_class(self, raw: object, raw_grade: object) -> _Class:
+        text, grade = _join_blanks(clean_text(raw)), _join_blanks(clean_text(raw_grade))
+        wrong = [
+            (column, "text_format")
+            for column, written in (("class_name", text), ("grade", grade))
+            if _is_odd_text(written)
+        ]
+        whole = text if text.startswith(grade) else grade + text
+        if wrong or not whole:
+            return _Class(whole, problems=tuple(wrong))
+        if isinstance(raw, float) and _TENTH.fullmatch(text):
+            return _Class(whole, note=("class_name", "class_digits_lost"))
+        found = parse_class_name(
+            text,
+            stage=self.context.stage,
+            system=self.context.system,
+            school_year=self.year,
+            grade=grade,
+        )
+        if found is None:
+            return _Class(whole, note=("class_name" if text else "grade", "class_unclear"))
+        return _Class(whole, found.level, found.name)
+
+
+@lru_cache(maxsize=8)
+def _rules_of(context: RowContext) -> _RowRules:
+    return _RowRules(context)
+
+
+class _RowReader:
+    """Reads the cells of one row and collects what is wrong with them."""
+
+    __slots__ = ("_cells", "_row", "_rules", "problems")
+
+    def __init__(self, cells: Mapping[str, object], row: int, rules: _RowRules) -> None:
+        self._cells = cells
+        self._row = row
+        self._rules = rules
+        self.problems: list[RowProblem] = []
+
+    def read(self) -> StudentRecord | list[RowProblem]:
+        identity, student = self._read_numbers()
+        known = identity or student
+        school_class = self._rules.read_class(
+            self._cells.get("class_name"), self._cells.get("grade")
+        )
+        for column, code in school_class.problems:
+            self._report(column, code)
+        if known is not None:
+            self._check_age(known, school_class.level)
+        name = self._read_name("name")
+        guardian_name = self._read_name("guardian_name")
+        if name and name == guardian_name:
+            self._report("guardian_name", "guardian_is_pupil")
+        phone, guardian_phone = self._read_phone("phone"), self._read_phone("guardian_phone")
+        if phone == "" and guardian_phone == "":
+            self._report("phone", "needs_guardian")
+        card_no = self._read_text("card_no")
+        district = self._read_district()
+        willing = self._read_willing()
+        if self.problems or known is None:
+            return self.problems
+        note = school_class.note
+        return StudentRecord(
+            self._row,
+            name,
+            identity,
+            student,
+            known.birth_date,
+            phone or "",
+            guardian_name,
+            guardian_phone or "",
+            school_class.text,
+            district,
+            card_no,
+            school_class.level,
+            school_class.label,
+            willing,
+            () if note is None else (RowProblem(note[1], self._row, note[0]),),
+        )
+
+    def _report(self, column: str, code: str) -> None:
+        self.problems.append(RowProblem(code, self._row, column))
+
+    def _read_numbers(self) -> tuple[IdentityNumber | None, StudentNumber | None]:
+        today = self._rules.today
+        identity = student = None
+        if _is_blank(self._cells.get("student_no")):
+            number = parse_identity_number(self._cells.get("id_number"), today=today)
+            identity = self._accept("id_number", number)
+        else:
+            student = self._accept(
+                "student_no", parse_student_number(self._cells.get("student_no"), today=today)
+            )
+            if not _is_blank(self._cells.get("id_number")):
+                number = parse_identity_number(self._cells.get("id_number"), today=today)
+                identity = self._accept("id_number", number)
+        return identity, student
+
+    def _accept(self, column: str, number: _Number | IdentityProblem) -> _Number | None:
+        if isinstance(number, IdentityProblem):
+            self._report(column, number.code.value)
+            return None
+        return number
+
+    def _check_age(self, known: IdentityNumber | StudentNumber, level: int | None) -> None:
+        birth = _day_number(known.birth_date)
+        rules = self._rules
+        if birth <= rules.last_adult:
+            code = "id_of_adult"
+        elif rules.stage_births is not None and birth not in rules.stage_births:
+            code = "age_not_for_stage"
+        elif level is not None and birth not in rules.births_of_level(level):
+            code = "age_not_for_grade"
+        else:
+            return
+        self._report("id_number" if isinstance(known, IdentityNumber) else "student_no", code)
+
+    def _read_name(self, column: str) -> str:
+        raw = self._cells.get(column)
+        if isinstance(raw, str) and _USUAL_NAME.fullmatch(raw):
+            return raw
+        name = _join_name(clean_text(raw))
+        if not name:
+            if column == "name":
+                self._report(column, "name_missing")
+        elif not all(_is_name_character(ch) for ch in name) or not any(map(str.isalpha, name)):
+            self._report(column, "name_characters")
+        elif len(name) not in _NAME_LENGTH:
+            self._report(column, "name_length")
+        return name
+
+    def _read_phone(self, column: str) -> str | None:
+        """Return the digits, empty for an empty cell, None for what is no phone number."""
+        raw = self._cells.get(column)
+        if isinstance(raw, str) and _MOBILE.fullmatch(raw):
+            return raw
+        text = _PHONE_MARKS.sub("", normalise_text(clean_text(raw)))
+        digits = _COUNTRY.sub("", text, count=1) if _COUNTRY.match(text) else text
+        if not digits or _MOBILE.fullmatch(digits) or _LANDLINE.fullmatch(digits):
+            return digits
+        self._report(column, "phone_format")
+        return None
+
+    def _read_text(self, column: str) -> str:
+        raw = self._cells.get(column)
+        if raw is None:
+            return ""
+        text = _join_blanks(clean_text(raw))
+        if _is_odd_text(text):
+            self._report(column, "text_format")
+        return text
+
+    def _read_district(self) -> str:
+        if "district" not in self._cells:
+            return ""
+        district = self._read_text("district")
+        if not district:
+            self._report("district", "district_missing")
+        elif not self._rules.serves(district):
+            self._report("district", "district_unknown")
+        return district
+
+    def _read_willing(self) -> str:
+        raw = self._cells.get("willing")
+        if raw is None:
+            return "no_answer"
+        text = unicodedata.normalize("NFKC", clean_text(raw)).lower()
+        willing = _WILLING.get("".join(text.split()))
+        if willing is None:
+            self._report("willing", "willing_unclear")
+        return willing or "no_answer"
+
+
+def clean_text(raw: object) -> str:
+    """Return a cell as text without invisible characters; whole numbers without ``.0``."""
+    if raw is None:
+        return ""
+    if isinstance(raw, float) and raw.is_integer() and abs(raw) < _EXACT_FLOAT:
+        return str(int(raw))
+    text = str(raw)
+    if _USUAL_TEXT.fullmatch(text):
+        return text
+    return "".join(ch for ch in text if unicodedata.category(ch) != "Cf").strip()
+
+
+def _join_blanks(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _join_name(text: str) -> str:
+    """Return a name as it is written in a register: 张 三 is 张三, Anna  Li is Anna Li."""
+    name = _POINT_IN_HAN.sub("·", _join_blanks(text.translate(_DOTS)))
+    return _BLANKS_IN_HAN.sub("", _BLANKS_AT_DOT.sub("·", name))
+
+
+def _is_blank(raw: object) -> bool:
+    return raw is None or not normalise_text(clean_text(raw))
+
+
+def _is_odd_text(text: str) -> bool:
+    return text[:1] in _FORMULA_STARTS or len(text) > _TEXT_LENGTH
+
+
+def _is_name_character(char: str) -> bool:
+    return char.isalpha() or char in _NAME_MARKS or unicodedata.category(char).startswith("M")
+
+
+def _day_number(day: date, years_ago: int = 0) -> int:
+    """Return a day as a number like 20150301; such numbers compare as days do."""
+    return (day.year - years_ago) * 10000 + day.month * 100 + day.day
+
+
+def _births(day: date, youngest: int, oldest: int) -> range:
+    """Return the birth dates of who has completed so many years on a day (see ``age_on``)."""
+    return range(_day_number(day, oldest + 1) + 1, _day_number(day, youngest) + 1)
+
+
+def _short_district(name: str) -> str:
+    for ending in _DISTRICT_ENDINGS:
+        if len(name) > len(ending) + 1 and name.endswith(ending):
+            return name.removesuffix(ending)
+    return name
