@@ -7,7 +7,7 @@ and phones cross this port in clear only inside ``PersonalData``; storage encryp
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Protocol
@@ -17,6 +17,10 @@ from connector.domain.item import LanguageClass, Shelving
 from connector.domain.patron import PatronStanding, StandingState
 
 __all__ = [
+    "AuditBreak",
+    "AuditCheck",
+    "AuditEntry",
+    "AuditHead",
     "AuditLog",
     "Identifier",
     "ItemFacts",
@@ -66,6 +70,64 @@ class Violation:
     lifted_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One entry of the audit: ids and codes.
+
+    Attributes:
+        chain_id, seq: its place in the chain of the process that wrote it.
+        actor: a staff account, ``cli`` or a terminal.
+        subject: id of a person, batch, loan or other thing; may be empty.
+    """
+
+    chain_id: str
+    seq: int
+    at: datetime
+    institution: str
+    action: str
+    actor: str
+    subject: str
+    detail: Mapping[str, str | int]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditHead:
+    """The last entry of a chain, noted elsewhere so that a cut end is found later."""
+
+    chain_id: str
+    seq: int
+    mac: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditBreak:
+    """Where a chain is broken: the first sequence number that is not as it was written.
+
+    Attributes:
+        code: ``altered`` (or put in, or moved), ``missing`` (an entry before this one), ``cut``
+            (the end that was noted is gone), ``replaced`` (another entry than the noted one),
+            ``key_missing`` (the key file has not the key that could tell).
+    """
+
+    chain_id: str
+    seq: int
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditCheck:
+    """What a check of every chain found."""
+
+    chains: int
+    entries: int
+    breaks: tuple[AuditBreak, ...] = ()
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether every entry is there and as it was written."""
+        return not self.breaks
+
+
 class PatronRegister(Protocol):
     """People whom we enrolled."""
 
@@ -109,6 +171,16 @@ class PatronRegister(Protocol):
         """Return who has any of these identifiers."""
         ...
 
+    def find_people(self, identifiers: Collection[Identifier]) -> Mapping[Identifier, PatronId]:
+        """Return who has which of these identifiers, retired ones too; unknown ones are left
+        out.
+        """
+        ...
+
+    def fetch_personal_many(self, patrons: Sequence[PatronId]) -> Mapping[PatronId, PersonalData]:
+        """Decrypt the data of several people; who is unknown or erased is left out."""
+        ...
+
     def fetch_personal(self, patron_id: PatronId) -> PersonalData:
         """Decrypt one person's data; raises ``NotFound``."""
         ...
@@ -137,6 +209,12 @@ class PatronRegister(Protocol):
         expires: date | None = None,
     ) -> None:
         """Record the person's account in one ILS."""
+        ...
+
+    def erase_person(self, patron_id: PatronId, *, actor: str) -> None:
+        """Destroy the person's key and all that names him; raises ``StorageConflict`` while he has
+        unclosed loans.
+        """
         ...
 
 
@@ -191,4 +269,29 @@ class AuditLog(Protocol):
 
     def verify(self) -> tuple[bool, int]:
         """Check every chain; return (intact, entries)."""
+        ...
+
+    def check(self, noted: Iterable[AuditHead] = ()) -> AuditCheck:
+        """Check every chain, and that the ends that were noted earlier are still there."""
+        ...
+
+    def search(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        institution: str = "",
+        actor: str = "",
+        subject: str = "",
+        action: str = "",
+        after: AuditEntry | None = None,
+        limit: int = 500,
+    ) -> tuple[AuditEntry, ...]:
+        """Return entries in the order of their time, one page at a time.
+
+        Args:
+            since, until: from this moment on, and before that one.
+            action: the whole word, or all of a kind when it ends with a dot (``consent.``).
+            after: the last entry of the page before; None = the first page.
+        """
         ...

@@ -59,6 +59,7 @@ class AuditChain:
     ) -> dict[str, object]:
         """Return the next row of the chain."""
         self._seq += 1
+        key_id = self._keyring.active
         entry: dict[str, object] = {
             "chain_id": self.chain_id,
             "seq": self._seq,
@@ -68,9 +69,9 @@ class AuditChain:
             "actor": actor,
             "subject": subject,
             "detail": json.dumps(detail, sort_keys=True, separators=(",", ":")),
-            "key_id": self._keyring.active,
+            "key_id": key_id,
         }
-        self._previous = link(self._keyring, self._keyring.active, self._previous, entry)
+        self._previous = link(self._keyring, key_id, self._previous, entry)
         return entry | {"at": at, "mac": self._previous}
 
 

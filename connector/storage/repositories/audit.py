@@ -1,23 +1,31 @@
-"""The audit table as a port: append and verify (``connector.ports.store.AuditLog``).
+"""The audit table as a port: append, search and check (``connector.ports.store.AuditLog``).
 
-Nothing here links entries; that is ``connector.storage.audit_chain``. What a chain cannot show is a
-missing end: compare ``verify``'s count with one noted earlier.
+Nothing here links entries; that is ``connector.storage.audit_chain``. Rules —
+
+- a check reads all chains in one ordered pass, however many there are;
+- of each chain the first break is told, since what follows it proves nothing;
+- what a chain cannot show by itself is a missing end: ``list_heads`` is noted elsewhere and held
+  against the chains later.
 """
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, and_, func, or_, select, tuple_
 
+from connector.ports.store import AuditBreak, AuditCheck, AuditEntry, AuditHead
 from connector.storage import tables
 from connector.storage.audit_chain import link
+from connector.storage.crypto import Keyring
 from connector.storage.retry import retry_once
 from connector.storage.unit_of_work import UnitOfWorkFactory
 
-__all__ = ["StoredAudit"]
+__all__ = ["StoredAudit", "check_chains"]
 
 _PAGE = 1000
 _AUDIT = tables.audit.c
@@ -45,36 +53,133 @@ class StoredAudit:
 
     def verify(self) -> tuple[bool, int]:
         """Check every chain; return (intact, entries)."""
-        intact, entries = True, 0
+        found = self.check()
+        return found.is_intact, found.entries
+
+    def check(self, noted: Iterable[AuditHead] = ()) -> AuditCheck:
+        """Check every chain, and that the ends that were noted earlier are still there."""
         with self._work.database.read() as connection:
-            for chain_id in connection.scalars(select(_AUDIT.chain_id).distinct()).all():
-                whole, length = self._verify_chain(connection, chain_id)
-                intact, entries = intact and whole, entries + length
-        return intact, entries
+            return check_chains(connection, self._work.keyring, noted)
 
-    def _verify_chain(self, connection: Connection, chain_id: str) -> tuple[bool, int]:
-        intact, length, previous = True, 0, chain_id.encode("ascii", "replace")
-        for row in _read_chain(connection, chain_id):
-            length += 1
-            at: datetime = row.at
-            entry = {name: getattr(row, name) for name in _SIGNED}
-            entry["at"] = at.isoformat(timespec="microseconds")
-            try:
-                expected = link(self._work.keyring, row.key_id, previous, entry)
-            except KeyError:
-                expected = b""
-            previous = bytes(row.mac)
-            intact = intact and row.seq == length and hmac.compare_digest(expected, previous)
-        return intact, length
+    def list_heads(self) -> tuple[AuditHead, ...]:
+        """Return the last entry of every chain, to be noted elsewhere."""
+        last = (
+            select(_AUDIT.chain_id, func.max(_AUDIT.seq).label("seq"))
+            .group_by(_AUDIT.chain_id)
+            .subquery()
+        )
+        query = select(_AUDIT.chain_id, _AUDIT.seq, _AUDIT.mac).join(
+            last, and_(_AUDIT.chain_id == last.c.chain_id, _AUDIT.seq == last.c.seq)
+        )
+        with self._work.database.read() as connection:
+            rows = connection.execute(query.order_by(_AUDIT.chain_id)).all()
+        return tuple(AuditHead(row.chain_id, row.seq, bytes(row.mac)) for row in rows)
+
+    def search(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        institution: str = "",
+        actor: str = "",
+        subject: str = "",
+        action: str = "",
+        after: AuditEntry | None = None,
+        limit: int = 500,
+    ) -> tuple[AuditEntry, ...]:
+        """Return entries in the order of their time, one page at a time."""
+        query = select(tables.audit)
+        if since is not None:
+            query = query.where(_AUDIT.at >= since)
+        if until is not None:
+            query = query.where(_AUDIT.at < until)
+        for column, value in (
+            (_AUDIT.institution, institution),
+            (_AUDIT.actor, actor),
+            (_AUDIT.subject, subject),
+        ):
+            if value:
+                query = query.where(column == value)
+        if action.endswith("."):
+            query = query.where(_AUDIT.action.startswith(action, autoescape=True))
+        elif action:
+            query = query.where(_AUDIT.action == action)
+        if after is not None:
+            later = tuple_(_AUDIT.chain_id, _AUDIT.seq) > tuple_(after.chain_id, after.seq)
+            query = query.where(or_(_AUDIT.at > after.at, and_(_AUDIT.at == after.at, later)))
+        query = query.order_by(_AUDIT.at, _AUDIT.chain_id, _AUDIT.seq).limit(limit)
+        with self._work.database.read() as connection:
+            return tuple(_entry(row) for row in connection.execute(query))
 
 
-def _read_chain(connection: Connection, chain_id: str) -> Iterator[Row[tuple[object, ...]]]:
-    query = select(tables.audit).where(_AUDIT.chain_id == chain_id).order_by(_AUDIT.seq)
-    last: int | None = None
+def check_chains(
+    connection: Connection, keyring: Keyring, noted: Iterable[AuditHead] = ()
+) -> AuditCheck:
+    """Check every chain of a database that is open already."""
+    breaks: dict[str, AuditBreak] = {}
+    chains = entries = length = 0
+    chain_id: str | None = None
+    previous = b""
+    for row in _read_chains(connection):
+        entries += 1
+        if row.chain_id != chain_id:
+            chain_id, chains = row.chain_id, chains + 1
+            length, previous = 0, row.chain_id.encode("ascii", "replace")
+        length += 1
+        code = _judge(keyring, row, length, previous)
+        if code:
+            breaks.setdefault(row.chain_id, AuditBreak(row.chain_id, row.seq, code))
+        previous = bytes(row.mac)
+    for head in noted:
+        code = _judge_head(connection, head)
+        if code:
+            breaks.setdefault(head.chain_id, AuditBreak(head.chain_id, head.seq, code))
+    return AuditCheck(chains, entries, tuple(breaks.values()))
+
+
+def _judge(keyring: Keyring, row: Row[Any], length: int, previous: bytes) -> str:
+    """Return why an entry does not follow the one before, or an empty word."""
+    if row.seq != length:
+        return "missing"
+    at: datetime = row.at
+    entry = {name: getattr(row, name) for name in _SIGNED}
+    entry["at"] = at.isoformat(timespec="microseconds")
+    try:
+        expected = link(keyring, row.key_id, previous, entry)
+    except KeyError:
+        return "key_missing"
+    return "" if hmac.compare_digest(expected, bytes(row.mac)) else "altered"
+
+
+def _judge_head(connection: Connection, head: AuditHead) -> str:
+    mac = connection.scalar(
+        select(_AUDIT.mac).where(_AUDIT.chain_id == head.chain_id, _AUDIT.seq == head.seq)
+    )
+    if mac is None:
+        return "cut"
+    return "" if hmac.compare_digest(bytes(mac), head.mac) else "replaced"
+
+
+def _read_chains(connection: Connection) -> Iterator[Row[Any]]:
+    query = select(tables.audit).order_by(_AUDIT.chain_id, _AUDIT.seq).limit(_PAGE)
+    page = query
     while True:
-        page = query if last is None else query.where(_AUDIT.seq > last)
-        rows = connection.execute(page.limit(_PAGE)).all()
+        rows = connection.execute(page).all()
         yield from rows
         if len(rows) < _PAGE:
             return
-        last = rows[-1].seq
+        last = rows[-1]
+        page = query.where(tuple_(_AUDIT.chain_id, _AUDIT.seq) > tuple_(last.chain_id, last.seq))
+
+
+def _entry(row: Row[Any]) -> AuditEntry:
+    return AuditEntry(
+        chain_id=row.chain_id,
+        seq=row.seq,
+        at=row.at,
+        institution=row.institution,
+        action=row.action,
+        actor=row.actor,
+        subject=row.subject,
+        detail=json.loads(row.detail),
+    )
