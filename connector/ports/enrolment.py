@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Literal, Protocol
 
@@ -20,7 +20,7 @@ from connector.domain.enrolment import (
     RowProblem,
     SchoolStage,
 )
-from connector.domain.ids import Identifier, InstitutionId, PatronId
+from connector.domain.ids import Identifier, IlsPatronId, InstitutionId, PatronId
 from connector.domain.school import SchoolSystem
 
 __all__ = [
@@ -305,13 +305,42 @@ class EnrolmentStore(Protocol):
     ) -> Application | None:
         """Move ``library_approved | activating`` to ``activating``, one attempt more.
 
-        The first attempt gives it a card number that no other application ever gets; later ones
-        keep it, unless the last one failed with ``CARD_TAKEN``: then it gets the next number. None
-        when the application is in another state, or when another attempt began moments ago and has
-        neither ended nor failed: two at once would set two PINs.
+        The first attempt gives it a card number: the one that the person had before, at whatever
+        library (scenario 28), else one that nobody ever had. Later attempts keep it, unless the
+        last one failed with ``CARD_TAKEN``: then it gets the next number. None when the
+        application is in another state, or when another attempt began moments ago and has neither
+        ended nor failed: two at once would set two PINs.
 
         Raises:
             ConfigurationError: the range is used up.
+        """
+        ...
+
+    def keep_activation(self, application_id: str, *, attempt: int, now: datetime) -> bool:
+        """Hold the lease of an attempt for longer; say whether it is still the attempt's own.
+
+        Args:
+            attempt: ``attempts`` as ``begin_activation`` returned it.
+        """
+        ...
+
+    def finish_activation(
+        self,
+        application_id: str,
+        *,
+        attempt: int,
+        card: IlsPatronId,
+        expires: date | None,
+        actor: str,
+        now: datetime,
+    ) -> bool:
+        """Write that the card is open: ``activating`` → ``active``, the number, the account, and
+        the person as a reader of this library, in one transaction.
+
+        False when the application is in another state, or a later attempt was begun.
+
+        Raises:
+            StorageConflict: another person has the number.
         """
         ...
 

@@ -1,8 +1,8 @@
-"""Applications in the database; schools and batches are in ``schools``, consents in ``consents``.
+"""Applications in the database; schools and batches are in ``schools``, consents in ``consents``,
+attempts to open a card in ``activations``.
 
-Nothing here decides who may have a card. Rules: every
-method is one unit of work; a state changes only from the state that the caller saw; a card number
-is given out once, whatever becomes of the application.
+Nothing here decides who may have a card. Rules: every method is one unit of work; a state changes
+only from the state that the caller saw.
 """
 
 from __future__ import annotations
@@ -10,37 +10,31 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Collection, Mapping
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
 
-from sqlalchemy import Row, case, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import select, update
 
-from connector.domain.card import CardRange
 from connector.domain.enrolment import (
     CLOSED_STATES,
     ApplicationState,
-    Route,
 )
 from connector.domain.ids import InstitutionId, PatronId
-from connector.errors import ConfigurationError, StorageConflict
+from connector.errors import StorageConflict
 from connector.ports.enrolment import (
-    CARD_TAKEN,
     Application,
     NewApplication,
 )
 from connector.storage import tables
+from connector.storage.repositories.activations import StoredActivations
+from connector.storage.repositories.application_rows import audit_application, read_application
 from connector.storage.repositories.consents import StoredConsents
 from connector.storage.repositories.rows import fetch_row
 from connector.storage.repositories.schools import StoredSchools
 from connector.storage.retry import retry_once
-from connector.storage.unit_of_work import UnitOfWork
 
 __all__ = ["StoredEnrolment"]
 
 _S = ApplicationState
-_ATTEMPT_TIME = timedelta(minutes=2)
-"""How long an attempt that was never heard of again keeps others away."""
 _STAMPS: Mapping[ApplicationState, tuple[str, ...]] = {
     _S.SCHOOL_REVIEWED: ("school_reviewed_by", "school_reviewed_at"),
     _S.LIBRARY_APPROVED: ("library_approved_by", "library_approved_at"),
@@ -49,7 +43,7 @@ _STAMPS: Mapping[ApplicationState, tuple[str, ...]] = {
 }
 
 
-class StoredEnrolment(StoredSchools, StoredConsents):
+class StoredEnrolment(StoredSchools, StoredConsents, StoredActivations):
     """``EnrolmentStore`` on SQLite or PostgreSQL."""
 
     @retry_once
@@ -79,15 +73,15 @@ class StoredEnrolment(StoredSchools, StoredConsents):
             if not unit.insert_or_ignore(tables.application, values):
                 raise StorageConflict("open_application")
             row = fetch_row(unit, tables.application, application_id=values["application_id"])
-            _audit_application(unit, "enrolment.entered", row, actor)
-        return _application(row)
+            audit_application(unit, "enrolment.entered", row, actor)
+        return read_application(row)
 
     def fetch_application(self, application_id: str) -> Application | None:
         """Return one application."""
         query = select(tables.application).filter_by(application_id=application_id)
         with self._units.database.read() as connection:
             row = connection.execute(query).one_or_none()
-        return None if row is None else _application(row)
+        return None if row is None else read_application(row)
 
     def find_application(self, patron_id: PatronId) -> Application | None:
         """Return the person's open application, else the latest closed one, else None."""
@@ -101,7 +95,7 @@ class StoredEnrolment(StoredSchools, StoredConsents):
         )
         with self._units.database.read() as connection:
             row = connection.execute(query).one_or_none()
-        return None if row is None else _application(row)
+        return None if row is None else read_application(row)
 
     def list_applications(
         self,
@@ -123,7 +117,7 @@ class StoredEnrolment(StoredSchools, StoredConsents):
         query = query.order_by(table.c.entered_at, table.c.batch_row, table.c.application_id)
         with self._units.database.read() as connection:
             rows = connection.execute(query).all()
-        return tuple(_application(row) for row in rows)
+        return tuple(read_application(row) for row in rows)
 
     @retry_once
     def update_application(
@@ -138,7 +132,7 @@ class StoredEnrolment(StoredSchools, StoredConsents):
                 .values(class_text=class_name, district=district, updated_at=now)
             )
             row = fetch_row(unit, table, application_id=application_id)
-            _audit_application(unit, "enrolment.changed", row, actor)
+            audit_application(unit, "enrolment.changed", row, actor)
 
     @retry_once
     def move_application(
@@ -171,109 +165,5 @@ class StoredEnrolment(StoredSchools, StoredConsents):
             ).rowcount
             if changed:
                 row = fetch_row(unit, table, application_id=application_id)
-                _audit_application(unit, f"enrolment.{new.value}", row, actor, reason=reason)
+                audit_application(unit, f"enrolment.{new.value}", row, actor, reason=reason)
         return bool(changed)
-
-    @retry_once
-    def begin_activation(
-        self, application_id: str, *, cards: CardRange, actor: str, now: datetime
-    ) -> Application | None:
-        """Move ``library_approved | activating`` to ``activating`` with a card number."""
-        table = tables.application
-        ready = [ApplicationState.LIBRARY_APPROVED.value, ApplicationState.ACTIVATING.value]
-        with self._units.begin() as unit:
-            changed = unit.connection.execute(
-                update(table)
-                .where(table.c.application_id == application_id, table.c.state.in_(ready))
-                .where(or_(table.c.lease_until.is_(None), table.c.lease_until <= now))
-                .values(
-                    lease_until=now + _ATTEMPT_TIME,
-                    state=ApplicationState.ACTIVATING.value,
-                    attempts=table.c.attempts + 1,
-                    activating_at=now,
-                    updated_at=now,
-                )
-            ).rowcount
-            if not changed:
-                return None
-            row = fetch_row(unit, table, application_id=application_id)
-            if row.card is None or row.error == CARD_TAKEN:
-                card = cards.number_of(_next_serial(unit, row.institution, cards))
-                unit.connection.execute(
-                    update(table)
-                    .where(table.c.application_id == application_id)
-                    .values(card=card, error="")
-                )
-                row = fetch_row(unit, table, application_id=application_id)
-            _audit_application(unit, "enrolment.activating", row, actor)
-        return _application(row)
-
-    @retry_once
-    def save_error(self, application_id: str, code: str, *, now: datetime) -> None:
-        """Record why an activation failed; the state stays, so that it can be tried again."""
-        table = tables.application
-        with self._units.begin() as unit:
-            unit.connection.execute(
-                update(table)
-                .where(table.c.application_id == application_id)
-                .values(error=code, lease_until=None, updated_at=now)
-            )
-
-
-def _next_serial(unit: UnitOfWork, institution: str, cards: CardRange) -> int:
-    table = tables.card_counter
-    dialect = sqlite.insert if unit.is_sqlite else postgresql.insert
-    serial: int = unit.connection.execute(
-        dialect(table)
-        .values(institution=institution, prefix=cards.prefix, last_serial=cards.first)
-        .on_conflict_do_update(
-            index_elements=[table.c.institution, table.c.prefix],
-            set_={
-                "last_serial": case(
-                    (table.c.last_serial < cards.first, cards.first),
-                    else_=table.c.last_serial + 1,
-                )
-            },
-        )
-        .returning(table.c.last_serial)
-    ).scalar_one()
-    if serial > cards.last:
-        raise ConfigurationError(
-            "The card range is used up.", "Give the library a new range in [enrolment.cards]."
-        )
-    return serial
-
-
-def _audit_application(
-    unit: UnitOfWork, action: str, row: Row[Any], actor: str, *, reason: str = ""
-) -> None:
-    detail = {"application": row.application_id} | ({"reason": reason} if reason else {})
-    unit.audit(
-        action, actor=actor, subject=row.person_id, detail=detail, institution=row.institution
-    )
-
-
-def _application(row: Row[Any]) -> Application:
-    return Application(
-        application_id=row.application_id,
-        patron_id=PatronId(row.person_id),
-        institution=InstitutionId(row.institution),
-        school_id=row.school_id or "",
-        batch_id=row.batch_id,
-        batch_row=row.batch_row,
-        state=ApplicationState(row.state),
-        route=Route(row.route),
-        class_name=row.class_text,
-        district=row.district,
-        card_proposal=row.card_proposal,
-        card=row.card or "",
-        attempts=row.attempts,
-        error=row.error,
-        entered_at=row.entered_at,
-        reason=row.reason,
-        activated_at=row.activated_at,
-        on_roster=row.on_roster,
-        provenance=json.loads(row.provenance),
-        willing=row.willing,
-        campaign_id=row.campaign_id,
-    )
