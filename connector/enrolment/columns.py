@@ -47,6 +47,8 @@ HEADERS: Mapping[str, tuple[str, str]] = {
     "district": ("区县", "District"),
     "student_no": ("学籍号", "Student number"),
     "card_no": ("读者证号", "Card number"),
+    "grade": ("年级", "Grade"),
+    "willing": ("是否办证", "Willing"),
 }
 """Column key → the header that templates write: Chinese, English."""
 
@@ -73,10 +75,14 @@ _ALIASES: Mapping[str, str] = {
         家长电话 家长联系电话 家长手机 家长手机号 监护人电话 监护人联系电话 监护人手机 家长联系方式
         parentphone guardianphone parentphonenumber guardianphonenumber
         """,
-    "class_name": "班级 班级名称 所在班级 class classname",
+    "class_name": "班级 班级名称 所在班级 班 行政班 年级班级 class classname gradeandclass",
     "district": "区县 所属区县 所在区县 区 县 行政区 district county districtcounty",
     "student_no": "学籍号 学籍号码 全国学籍号 学籍编号 studentnumber studentno registrynumber",
     "card_no": "读者证号 借阅证号 读者卡号 卡号 cardnumber cardno card",
+    "grade": "年级 所在年级 年级名称 grade gradename",
+    "willing": """
+        是否办证 是否愿意办证 是否自愿办证 意愿 办证意愿 是否愿意 是否自愿 willing willingness
+        """,
 }
 _KEY_OF = {alias: key for key, names in _ALIASES.items() for alias in names.split()}
 _IN_BRACKETS = re.compile(r"\([^)]*\)|\[[^\]]*\]|【[^】]*】")
