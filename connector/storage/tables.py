@@ -169,18 +169,23 @@ person = Table(
     Column("birth_date", Encrypted),
     Column("closing", _Word, nullable=False, server_default=""),
     Column("closing_at", UtcDateTime),
+    Column("closing_step", _Word, nullable=False, server_default=""),
+    Column("closing_next_at", UtcDateTime),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("erased_at", UtcDateTime),
     Index(
         "ix_person_closing",
         "institution",
-        sqlite_where=text("closing <> '' AND erased_at IS NULL"),
-        postgresql_where=text("closing <> '' AND erased_at IS NULL"),
+        "closing_next_at",
+        sqlite_where=text("closing_step <> ''"),
+        postgresql_where=text("closing_step <> ''"),
     ),
 )
 """``closing``: why the account is to be closed when the last book is back (``domain.closing``);
-``closing_at``: since when, and after the account was closed in the ILS, when that was.
+``closing_at``: since when, and after the account was closed in the ILS, when that was;
+``closing_step``: how far it is, empty when the account is closed; ``closing_next_at``: when the
+worker looks again.
 """
 
 person_key = Table(
@@ -385,7 +390,9 @@ circulation_fact = Table(
     Column("pseudonym", String(32), nullable=False, server_default=""),
     Column("test", Boolean, nullable=False, server_default=text("false")),
     Index(None, "institution", "local_date", "verb"),
+    Index(None, "pseudonym"),
 )
+"""``pseudonym``: of the person, until he is erased: then another one that nobody can derive."""
 
 outbox = Table(
     "outbox",
@@ -592,11 +599,14 @@ leaver = Table(
     Column("batch_id", ForeignKey("batch.batch_id"), primary_key=True),
     Column("person_id", ForeignKey("person.person_id", ondelete="CASCADE"), primary_key=True),
     Column("institution", _Code, nullable=False),
+    Column("serial", Integer, nullable=False),
     Column("state", _Word, nullable=False),
     Column("decided_by", _Code),
     Column("decided_at", UtcDateTime),
 )
-"""Pupils whom a complete roster no longer names: ``proposed``, ``left`` or ``kept``."""
+"""Pupils whom a complete roster no longer names: ``proposed``, ``left`` or ``kept``; ``serial``: the
+number in the list by which a person chooses them.
+"""
 
 _application_open = text("state NOT IN ('refused', 'withdrawn')")
 

@@ -165,6 +165,7 @@ def upgrade() -> None:
         sa.Column("batch_id", sa.String(length=36), nullable=False),
         sa.Column("person_id", sa.String(length=36), nullable=False),
         sa.Column("institution", sa.String(length=64), nullable=False),
+        sa.Column("serial", sa.Integer(), nullable=False),
         sa.Column("state", sa.String(length=32), nullable=False),
         sa.Column("decided_by", sa.String(length=64), nullable=True),
         sa.Column("decided_at", UtcDateTime(), nullable=True),
@@ -269,13 +270,18 @@ def upgrade() -> None:
         "person", sa.Column("closing", sa.String(length=32), server_default="", nullable=False)
     )
     op.add_column("person", sa.Column("closing_at", UtcDateTime(), nullable=True))
+    op.add_column(
+        "person",
+        sa.Column("closing_step", sa.String(length=32), server_default="", nullable=False),
+    )
+    op.add_column("person", sa.Column("closing_next_at", UtcDateTime(), nullable=True))
     op.create_index(
         "ix_person_closing",
         "person",
-        ["institution"],
+        ["institution", "closing_next_at"],
         unique=False,
-        sqlite_where=sa.text("closing <> '' AND erased_at IS NULL"),
-        postgresql_where=sa.text("closing <> '' AND erased_at IS NULL"),
+        sqlite_where=sa.text("closing_step <> ''"),
+        postgresql_where=sa.text("closing_step <> ''"),
     )
     op.add_column(
         "school", sa.Column("system", sa.String(length=32), server_default="6-3", nullable=False)
@@ -288,6 +294,9 @@ def upgrade() -> None:
         "school", sa.Column("sort_order", sa.Integer(), server_default="0", nullable=False)
     )
     op.add_column("school", sa.Column("remark", sa.Text(), server_default="", nullable=False))
+    op.create_index(
+        op.f("ix_circulation_fact_pseudonym"), "circulation_fact", ["pseudonym"], unique=False
+    )
     op.add_column(
         "undertaking",
         sa.Column("text_digest", sa.String(length=64), server_default="", nullable=False),
@@ -296,6 +305,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Take back."""
+    op.drop_index(op.f("ix_circulation_fact_pseudonym"), table_name="circulation_fact")
     op.drop_column("undertaking", "text_digest")
     op.drop_column("school", "remark")
     op.drop_column("school", "sort_order")
@@ -304,9 +314,11 @@ def downgrade() -> None:
     op.drop_index(
         "ix_person_closing",
         table_name="person",
-        sqlite_where=sa.text("closing <> '' AND erased_at IS NULL"),
-        postgresql_where=sa.text("closing <> '' AND erased_at IS NULL"),
+        sqlite_where=sa.text("closing_step <> ''"),
+        postgresql_where=sa.text("closing_step <> ''"),
     )
+    op.drop_column("person", "closing_next_at")
+    op.drop_column("person", "closing_step")
     op.drop_column("person", "closing_at")
     op.drop_column("person", "closing")
     op.drop_column("identifier", "sealed")

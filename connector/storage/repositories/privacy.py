@@ -1,0 +1,408 @@
+"""Everything about one person across all tables, and the figures of the yearly report
+(``connector.ports.privacy``).
+
+Nothing here writes; ``retention`` and ``erasing`` do. Rules —
+
+- a table with a ``person_id`` is read without being named here; tables that lead to a person in
+  another way are in ``INDIRECT``, those that say nothing about one in ``IMPERSONAL``; a test
+  compares all three with the tables, so that a new one cannot be forgotten;
+- a keyed digest, a wrapped key and a seal are never given out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, datetime
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    LargeBinary,
+    Row,
+    Table,
+    and_,
+    case,
+    func,
+    literal,
+    or_,
+    select,
+)
+
+from connector.domain.ids import Identifier, InstitutionId, PatronId
+from connector.errors import NotFound
+from connector.ports.privacy import (
+    ActionCount,
+    FeedAge,
+    HeldChild,
+    HeldPerson,
+    HeldRecords,
+    LeftBehind,
+    OldKeys,
+    OpenTasks,
+)
+from connector.storage import tables
+from connector.storage.crypto import Keyring
+from connector.storage.repositories import person_rows
+from connector.storage.repositories.erasing import CLEARED, DELETED, clearable
+from connector.storage.repositories.retention import IS_UNCLOSED, StoredRetention, has_unclosed_loan
+
+__all__ = ["IMPERSONAL", "INDIRECT", "PERSON_TABLES", "StoredPrivacy"]
+
+_PERSON = tables.person
+_PAGE = 500
+_KEYS_AT_ONCE = 500
+_ADULTS = ("liaison",)
+
+PERSON_TABLES: tuple[Table, ...] = tuple(
+    table for table in tables.metadata.sorted_tables if "person_id" in table.c
+)
+"""Tables whose rows name a person."""
+
+IMPERSONAL = frozenset(
+    {
+        "institution",
+        "item_facts",
+        "school",
+        "grade",
+        "school_class",
+        "school_calendar",
+        "campaign",
+        "batch",
+        "card_counter",
+        "feed_state",
+    }
+)
+"""Tables that say nothing about a person."""
+
+
+class StoredPrivacy(StoredRetention):
+    """``PrivacyStore`` on SQLite or PostgreSQL."""
+
+    # --- one person -----------------------------------------------------------------------------
+
+    def find_person(self, patron_id: PatronId) -> HeldPerson | None:
+        """Return a person, erased or not; None when there is no trace of him."""
+        task = tables.task
+        with self._work.database.read() as connection:
+            person = connection.execute(
+                select(_PERSON).where(_PERSON.c.person_id == patron_id)
+            ).one_or_none()
+            if person is None:
+                return None
+            unclosed = connection.scalar(
+                select(func.count())
+                .select_from(tables.loan)
+                .where(tables.loan.c.person_id == patron_id, IS_UNCLOSED)
+            )
+            accounts = connection.scalars(
+                select(tables.ils_account.c.institution)
+                .where(tables.ils_account.c.person_id == patron_id)
+                .order_by(tables.ils_account.c.institution)
+            ).all()
+            kinds = connection.scalars(
+                select(task.c.kind)
+                .where(task.c.person_id == patron_id, task.c.done_at.is_(None))
+                .order_by(task.c.kind)
+            ).all()
+            records = _count_records(connection, patron_id)
+        return HeldPerson(
+            patron_id=patron_id,
+            home=InstitutionId(person.institution),
+            closing=person.closing,
+            erased_at=person.erased_at,
+            accounts=tuple(InstitutionId(code) for code in accounts),
+            unclosed_loans=unclosed or 0,
+            open_tasks=tuple(kinds),
+            records=records,
+        )
+
+    def collect_records(self, patron_id: PatronId) -> HeldRecords:
+        """Return everything that is held about a person, opened."""
+        found: dict[str, Sequence[Mapping[str, object]]] = {}
+        with self._work.database.read() as connection:
+            rows = {
+                table: connection.execute(
+                    select(table)
+                    .where(table.c.person_id == patron_id)
+                    .order_by(*table.primary_key.columns)
+                ).all()
+                for table in PERSON_TABLES
+            }
+            if not rows[_PERSON]:
+                raise NotFound("patron")
+            for table, held in rows.items():
+                found[table.name] = [_readable(table, row) for row in held]
+            keys = rows[tables.person_key]
+            opened = _open_person(self._work.keyring, patron_id, keys, rows[_PERSON][0])
+            found["person"] = [dict(found["person"][0]) | opened]
+            for name, look_up in INDIRECT.items():
+                condition = look_up(self._work.keyring, rows, str(opened.get("id_number") or ""))
+                table = tables.metadata.tables[name]
+                found[name] = [
+                    _readable(table, row)
+                    for part in condition
+                    for row in connection.execute(
+                        select(table).where(part).order_by(*table.primary_key.columns)
+                    )
+                ]
+        return HeldRecords(patron_id, MappingProxyType(found))
+
+    def count_left(self, patron_id: PatronId) -> LeftBehind:
+        """Count what a new read finds of a person."""
+        personal: dict[str, int] = {}
+        with self._work.database.read() as connection:
+            for table in DELETED:
+                condition = table.c.person_id == patron_id
+                _note(personal, connection, table, table.name, condition)
+            for table, values in CLEARED.items():
+                for column, empty in values.items():
+                    is_kept = (
+                        table.c[column].is_not(None)
+                        if empty is None
+                        else and_(table.c[column] != empty)
+                    )
+                    condition = and_(table.c.person_id == patron_id, is_kept)
+                    if column == "person_id" and table is tables.task:
+                        condition = and_(condition, table.c.done_at.is_not(None))
+                    _note(personal, connection, table, f"{table.name}.{column}", condition)
+            pseudonym = self._work.keyring.pseudonym(patron_id)
+            fact = tables.circulation_fact
+            _note(personal, connection, fact, fact.name, fact.c.pseudonym == pseudonym)
+            records = _count_records(connection, patron_id)
+        return LeftBehind(records, personal)
+
+    # --- counting ------------------------------------------------------------------------------
+
+    def find_last_action(self, action: str) -> datetime | None:
+        """Return when the audit log last saw an action."""
+        table = tables.audit
+        query = select(table.c.at).where(table.c.action == action).order_by(table.c.at.desc())
+        with self._work.database.read() as connection:
+            at: datetime | None = connection.scalar(query.limit(1))
+        return at
+
+    def find_first_person(self) -> datetime | None:
+        """Return when the oldest person of the register was added."""
+        with self._work.database.read() as connection:
+            at: datetime | None = connection.scalar(select(func.min(_PERSON.c.created_at)))
+        return at
+
+    def list_children(self) -> Iterator[HeldChild]:
+        """Return every child who is held, opened one at a time."""
+        key = tables.person_key
+        query = (
+            select(
+                _PERSON.c.person_id,
+                _PERSON.c.institution,
+                _PERSON.c.stage,
+                _PERSON.c.state,
+                _PERSON.c.birth_date,
+                key.c.wrapped,
+            )
+            .join(key, key.c.person_id == _PERSON.c.person_id)
+            .where(_PERSON.c.erased_at.is_(None), _PERSON.c.category.not_in(_ADULTS))
+            .order_by(_PERSON.c.person_id)
+            .limit(_PAGE)
+        )
+        last = ""
+        while True:
+            with self._work.database.read() as connection:
+                rows = connection.execute(query.where(_PERSON.c.person_id > last)).all()
+            for row in rows:
+                birth_date = _read_birth_date(
+                    self._work.keyring, row.person_id, row.wrapped, row.birth_date
+                )
+                yield HeldChild(row.institution, row.stage, row.state, birth_date)
+            if len(rows) < _PAGE:
+                return
+            last = rows[-1].person_id
+
+    def count_actions(self, since: datetime, until: datetime) -> tuple[ActionCount, ...]:
+        """Count the audit log from ``since`` up to ``until``."""
+        table = tables.audit
+        # What a consent was for is in its detail, of which there are few; ids are in the others'.
+        detail = case((table.c.action.startswith("consent."), table.c.detail), else_=literal("{}"))
+        grouped = (
+            select(table.c.action, table.c.actor, detail.label("detail"))
+            .where(table.c.at >= since, table.c.at < until)
+            .subquery()
+        )
+        columns = (grouped.c.action, grouped.c.actor, grouped.c.detail)
+        query = select(*columns, func.count()).group_by(*columns).order_by(*columns)
+        with self._work.database.read() as connection:
+            rows = connection.execute(query).all()
+        counts: dict[tuple[str, str, str], int] = {}
+        for action, actor, text, count in rows:
+            place = (action, actor, str(json.loads(text).get("scope", "")))
+            counts[place] = counts.get(place, 0) + count
+        return tuple(ActionCount(*place, count) for place, count in counts.items())
+
+    def count_old_keys(self) -> OldKeys:
+        """Count what hangs on old keys."""
+        active = self._work.keyring.active
+
+        def count(connection: Connection, table: Table) -> int:
+            query = select(func.count()).select_from(table).where(table.c.key_id != active)
+            return connection.scalar(query) or 0
+
+        with self._work.database.read() as connection:
+            return OldKeys(
+                people=count(connection, tables.person_key),
+                identifiers=count(connection, tables.identifier),
+                refusals=count(connection, tables.refusal),
+            )
+
+    def list_feeds(self) -> tuple[FeedAge, ...]:
+        """Return the roster feeds that ever ran."""
+        table = tables.feed_state
+        query = select(table.c.institution, table.c.name, table.c.last_ok_at)
+        with self._work.database.read() as connection:
+            rows = connection.execute(query.order_by(table.c.institution, table.c.name)).all()
+        return tuple(FeedAge(*row) for row in rows)
+
+    def count_open_tasks(self, before: datetime) -> tuple[OpenTasks, ...]:
+        """Count tasks that were opened before a moment and are not done."""
+        table = tables.task
+        query = (
+            select(table.c.kind, func.count(), func.min(table.c.opened_at))
+            .where(table.c.done_at.is_(None), table.c.opened_at < before)
+            .group_by(table.c.kind)
+            .order_by(table.c.kind)
+        )
+        with self._work.database.read() as connection:
+            return tuple(OpenTasks(*row) for row in connection.execute(query))
+
+    def count_closings(self, before: datetime) -> int:
+        """Count people whose account was to be closed before a moment and still has loans."""
+        query = (
+            select(func.count())
+            .select_from(_PERSON)
+            .where(
+                _PERSON.c.closing != "",
+                _PERSON.c.erased_at.is_(None),
+                _PERSON.c.closing_at < before,
+                has_unclosed_loan(),
+            )
+        )
+        with self._work.database.read() as connection:
+            return connection.scalar(query) or 0
+
+
+_Rows = Mapping[Table, Sequence[Row[Any]]]
+
+
+def _ids(rows: _Rows, table: Table) -> list[str]:
+    (key,) = table.primary_key.columns
+    return [str(getattr(row, key.name)) for row in rows[table]]
+
+
+def _about(column: ColumnElement[Any], keys: Sequence[object]) -> Iterator[ColumnElement[bool]]:
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        yield column.in_(keys[start : start + _KEYS_AT_ONCE])
+
+
+def _audit_about(keyring: Keyring, rows: _Rows, id_number: str) -> Iterator[ColumnElement[bool]]:
+    """The person himself, and whatever belongs to him and has an id of its own."""
+    del keyring, id_number
+    subjects = {row.person_id for row in rows[_PERSON]}
+    for table in rows:
+        names = [column.name for column in table.primary_key.columns]
+        if len(names) == 1 and names[0] != "person_id":
+            subjects.update(_ids(rows, table))
+    return _about(tables.audit.c.subject, sorted(subjects))
+
+
+def _facts_about(keyring: Keyring, rows: _Rows, id_number: str) -> Iterator[ColumnElement[bool]]:
+    del id_number
+    pseudonyms = [keyring.pseudonym(row.person_id) for row in rows[_PERSON]]
+    return _about(tables.circulation_fact.c.pseudonym, pseudonyms)
+
+
+def _positions_about(
+    keyring: Keyring, rows: _Rows, id_number: str
+) -> Iterator[ColumnElement[bool]]:
+    del keyring, id_number
+    return _about(tables.item_position.c.loan_id, _ids(rows, tables.loan))
+
+
+def _messages_about(keyring: Keyring, rows: _Rows, id_number: str) -> Iterator[ColumnElement[bool]]:
+    """Messages of a loan have keys that begin with its id."""
+    del keyring, id_number
+    dedupe = tables.outbox.c.dedupe
+    loans = _ids(rows, tables.loan)
+    for start in range(0, len(loans), _KEYS_AT_ONCE // 10):
+        part = loans[start : start + _KEYS_AT_ONCE // 10]
+        yield or_(*(dedupe.startswith(f"{loan_id}:", autoescape=True) for loan_id in part))
+
+
+def _refusals_about(keyring: Keyring, rows: _Rows, id_number: str) -> Iterator[ColumnElement[bool]]:
+    del rows
+    if id_number:
+        digests = keyring.refusal_digests(Identifier("id_card", id_number))
+        yield tables.refusal.c.digest.in_([digest for _, digest in digests])
+
+
+INDIRECT: Mapping[str, Callable[[Keyring, _Rows, str], Iterator[ColumnElement[bool]]]] = (
+    MappingProxyType(
+        {
+            "circulation_fact": _facts_about,
+            "item_position": _positions_about,
+            "outbox": _messages_about,
+            "refusal": _refusals_about,
+            "audit": _audit_about,
+        }
+    )
+)
+"""Tables that lead to a person without his id, and how."""
+
+
+def _count_records(connection: Connection, patron_id: str) -> dict[str, int]:
+    counts = {}
+    for table in PERSON_TABLES:
+        query = select(func.count()).select_from(table).where(table.c.person_id == patron_id)
+        counts[table.name] = connection.scalar(query) or 0
+    return {name: count for name, count in counts.items() if count}
+
+
+def _note(
+    counts: dict[str, int],
+    connection: Connection,
+    table: Table,
+    name: str,
+    condition: ColumnElement[bool],
+) -> None:
+    query = select(func.count()).select_from(table).where(condition, clearable(table))
+    if count := connection.scalar(query):
+        counts[name] = count
+
+
+def _readable(table: Table, row: Row[Any]) -> dict[str, object]:
+    """Return a row without what nobody can read."""
+    return {
+        column.name: value
+        for column, value in zip(table.columns, row, strict=True)
+        if not isinstance(getattr(column.type, "impl", column.type), LargeBinary)
+        and column.name != "key_id"
+    }
+
+
+def _open_person(
+    keyring: Keyring, patron_id: str, keys: Sequence[Row[Any]], person: Row[Any]
+) -> dict[str, object]:
+    if not keys:
+        return {}
+    cipher = keyring.open_person(patron_id, keys[0].wrapped)
+    data = person_rows.open_data(cipher, [getattr(person, name) for name in person_rows.FIELDS])
+    return {name: getattr(data, name) for name in person_rows.FIELDS}
+
+
+def _read_birth_date(
+    keyring: Keyring, person_id: str, wrapped: bytes, sealed: bytes | None
+) -> date | None:
+    if sealed is None:
+        return None
+    cipher = keyring.open_person(person_id, wrapped)
+    return date.fromisoformat(cipher.open("person", "birth_date", sealed))
