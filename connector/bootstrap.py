@@ -24,6 +24,7 @@ from connector.ports.clock import Clock, utc_now
 from connector.ports.enrolment import School
 from connector.ports.ils import AdapterContext, AdapterSpec, IlsAdapter
 from connector.services.circulation import CirculationService
+from connector.services.closing import ClosingService
 from connector.services.desk import CirculationDesk
 from connector.services.enrolment import EnrolmentService
 from connector.services.enrolment_rules import EnrolmentRules
@@ -71,6 +72,7 @@ class Application:
     settlement: Settlement
     losses: LossService
     enrolment: EnrolmentService
+    closing: ClosingService
     gateway: Gateway
     now: Clock
 
@@ -205,6 +207,15 @@ def build(
             },
             now=now,
             checks=(_row_check(plugins),),
+        ),
+        closing=ClosingService(
+            store=store.closings,
+            register=store.people,
+            facts=facts,
+            libraries=libraries,
+            adapters=adapters,
+            tasks=store.tasks,
+            now=now,
         ),
         gateway=gateway,
         now=now,

@@ -26,6 +26,7 @@ __all__ = ["running_server", "serve"]
 _log = get_logger(__name__)
 _SETTLE_EVERY_S = 15.0
 """Decision 10."""
+_CLOSE_EVERY_S = 15.0
 _PURGE_EVERY_S = 3600.0
 _PARTS = ("sip2", "worker")
 
@@ -67,6 +68,9 @@ async def _run(app: Application, parts: frozenset[str], drain_s: float) -> None:
             if "worker" in parts:
                 settle, purge = app.settlement.run_once, partial(_purge_unanswered, app)
                 await stack.enter_async_context(repeating("settle", settle, _SETTLE_EVERY_S))
+                await stack.enter_async_context(
+                    repeating("close", app.closing.sweep_all, _CLOSE_EVERY_S)
+                )
                 await stack.enter_async_context(repeating("purge", purge, _PURGE_EVERY_S))
             if "sip2" in parts and app.settings.sip2.enabled:
                 await stack.enter_async_context(listening(app, drain_s))

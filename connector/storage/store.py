@@ -15,11 +15,13 @@ from connector.storage.migrate import read_state
 from connector.storage.outbox import Outbox
 from connector.storage.repositories.audit import StoredAudit
 from connector.storage.repositories.classes import StoredClasses
+from connector.storage.repositories.closing import StoredClosings
 from connector.storage.repositories.enrolment import StoredEnrolment
 from connector.storage.repositories.institutions import StoredInstitutions
 from connector.storage.repositories.item_facts import StoredItemFacts
 from connector.storage.repositories.ledger import StoredLedger
 from connector.storage.repositories.people import StoredPeople
+from connector.storage.repositories.privacy import StoredPrivacy
 from connector.storage.repositories.tasks import StoredTasks
 from connector.storage.repositories.violations import StoredViolations
 from connector.storage.unit_of_work import UnitOfWorkFactory
@@ -51,6 +53,8 @@ class Store:
         self.enrolment = StoredEnrolment(self.work)
         self.schools = StoredClasses(self.work)
         self.tasks = StoredTasks(self.work)
+        self.closings = StoredClosings(self.work)
+        self.privacy = StoredPrivacy(self.work)
         self.outbox = Outbox(self.work)
         self.institutions = StoredInstitutions(self.work)
 

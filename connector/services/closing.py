@@ -1,0 +1,365 @@
+"""Closing cards: withdrawn consent, leavers, expiry, erasure.
+
+Nothing here decides who is to be closed. Rules (decision 20, scenarios 6 and 28) —
+
+- ``begin`` writes to our own register alone: from the next message of a kiosk on only returns are
+  taken, whatever the ILS does;
+- the sweep tells every ILS where the person has an account: the account is blocked and its holds
+  are cancelled; when nothing is out any more, neither in the ledger nor in the ILS, the account is
+  closed; then the person is erased, or kept until the time of retention is over;
+- every step may be repeated: after an unknown outcome the ILS is read first;
+- what an ILS cannot do, or does not let us do for days, becomes a task for its staff.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from connector.domain.closing import ClosingReason, ClosingStep
+from connector.domain.ids import IlsPatronId, InstitutionId, PatronId
+from connector.domain.library import Library
+from connector.domain.patron import IlsHold
+from connector.errors import (
+    AdapterAuthFailed,
+    AdapterError,
+    AdapterUnavailable,
+    ConfigurationError,
+    NotFound,
+    OutcomeUnknown,
+    StorageConflict,
+    UnexpectedResponse,
+    UnsupportedOperation,
+)
+from connector.log import get_logger
+from connector.ports.clock import Clock
+from connector.ports.closing import Closing, ClosingStore
+from connector.ports.ils import (
+    BlockReason,
+    Capability,
+    ExchangeContext,
+    HoldRequest,
+    IlsAdapter,
+)
+from connector.ports.ledger import Place
+from connector.ports.store import PatronRegister
+from connector.ports.tasks import TaskKind, TaskStore
+from connector.services.facts import FactReader
+
+__all__ = ["ClosingReport", "ClosingService"]
+
+_log = get_logger(__name__)
+
+_ACTOR = "worker"
+_LEASE = timedelta(minutes=2)
+"""How long a closing belongs to the worker that took it."""
+_SOON = timedelta(minutes=1)
+"""When an ILS is asked again that was away or gave no answer."""
+_LATER = timedelta(hours=1)
+"""When an ILS is asked again that will not close an account."""
+_READ_AGAIN = timedelta(hours=6)
+"""How often the ILS is read for books that may come back at its own desk."""
+_GIVE_UP_AFTER = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ClosingReport:
+    """What one sweep did.
+
+    Attributes:
+        erased: closed, and nothing is left of the person.
+        kept: closed; the data stay for the time of retention.
+        waiting: books are out.
+        failed: an ILS could not be asked, or did not do it; it is tried again.
+        due: how many there were to look at.
+    """
+
+    due: int = 0
+    erased: int = 0
+    kept: int = 0
+    waiting: int = 0
+    failed: int = 0
+
+    def __add__(self, other: ClosingReport) -> ClosingReport:
+        return ClosingReport(
+            self.due + other.due,
+            self.erased + other.erased,
+            self.kept + other.kept,
+            self.waiting + other.waiting,
+            self.failed + other.failed,
+        )
+
+
+_ERASED = ClosingReport(erased=1)
+_KEPT = ClosingReport(kept=1)
+_WAITING = ClosingReport(waiting=1)
+_FAILED = ClosingReport(failed=1)
+
+
+@dataclass(frozen=True, slots=True)
+class ClosingService:
+    """Closes cards at every library of the process; several workers may sweep at once.
+
+    Attributes:
+        stuck_after: how long after its beginning a closing that an ILS refuses becomes a task.
+    """
+
+    store: ClosingStore
+    register: PatronRegister
+    facts: FactReader
+    libraries: Mapping[InstitutionId, Library]
+    adapters: Mapping[InstitutionId, IlsAdapter]
+    tasks: TaskStore
+    now: Clock
+    stuck_after: timedelta = timedelta(days=7)
+
+    def begin(self, patron_id: PatronId, reason: ClosingReason, *, actor: str) -> bool:
+        """Begin to close a person's card; nothing but returns is possible from now on.
+
+        Returns:
+            Whether anything changed; doing it twice is harmless.
+
+        Raises:
+            NotFound: there is no such person, or he is erased.
+        """
+        standing = self.register.find_standing(patron_id, next(iter(self.libraries)))
+        if standing is None:
+            raise NotFound("patron")
+        library = self.libraries.get(standing.home) or next(iter(self.libraries.values()))
+        today = library.today(self.now())
+        begun = self.store.begin_closing(patron_id, reason, today=today, actor=actor)
+        if begun:
+            _log.info("closing.begun", institution=standing.home, reason=reason.value)
+        return begun
+
+    def list_due(self, institution: InstitutionId, *, limit: int = 200) -> tuple[Closing, ...]:
+        """Return what a sweep would look at now."""
+        return self.store.list_closings(self._library(institution).code, self.now(), limit=limit)
+
+    def sweep(self, institution: InstitutionId, *, limit: int = 200) -> ClosingReport:
+        """Go on with every closing of a library's people that something can be done about now."""
+        due = self.list_due(institution, limit=limit)
+        report, away = ClosingReport(due=len(due)), 0
+        for closing in due:
+            outcome = self._attend(closing)
+            report += outcome
+            away = away + 1 if outcome.failed else 0
+            if away >= _GIVE_UP_AFTER:
+                break
+        if due:
+            _log.info(
+                "closing.swept",
+                institution=institution,
+                total=report.due,
+                closed=report.erased + report.kept,
+                held=report.waiting,
+                failed=report.failed,
+            )
+        return report
+
+    def sweep_all(self) -> ClosingReport:
+        """Sweep every library; for the worker."""
+        report = ClosingReport()
+        for code in self.libraries:
+            report += self.sweep(code)
+        return report
+
+    def attend(self, patron_id: PatronId) -> ClosingReport:
+        """Go on with one person's closing at once; an empty report when he has none."""
+        closing = self.store.find_closing(patron_id)
+        return ClosingReport() if closing is None else self._attend(closing)
+
+    # --- one person -----------------------------------------------------------------------------
+
+    def _attend(self, closing: Closing) -> ClosingReport:
+        if not self.store.claim_closing(closing, until=self.now() + _LEASE):
+            return ClosingReport()
+        if closing.attempt_until is not None and closing.attempt_until > self.now():
+            return self._put_off(closing, closing.step, closing.attempt_until, _WAITING)
+        try:
+            return self._go_on(closing)
+        except StorageConflict as err:
+            if err.code != "unclosed_loans":
+                raise
+            return self._put_off(closing, ClosingStep.WAITING, self.now() + _READ_AGAIN, _WAITING)
+        except NotFound:  # erased meanwhile
+            return ClosingReport()
+
+    def _go_on(self, closing: Closing) -> ClosingReport:
+        accounts = dict(closing.accounts)
+        try:
+            if closing.was_opened and closing.home not in accounts:
+                accounts |= self._find_forgotten(closing)
+            known = {code: card for code, card in accounts.items() if code in self.adapters}
+            if closing.step is ClosingStep.BEGUN:
+                for code, card in known.items():
+                    self._stop_borrowing(self.adapters[code], card, closing.reason)
+            out = False
+            for code, card in known.items():
+                out |= self._has_books(closing, code, card)
+            if self.facts.ledger.list_unclosed(closing.patron_id):
+                return self._put_off(
+                    closing, ClosingStep.WAITING, self.now() + _READ_AGAIN, _WAITING
+                )
+            if out:
+                return self._note_stuck(closing, "has_loans", _WAITING)
+            for code, card in known.items():
+                self._close(closing, code, card)
+        except AdapterError as err:
+            return self._note_failure(closing, err)
+        if len(known) < len(accounts):
+            return self._note_stuck(closing, "library_elsewhere", _FAILED)
+        return self._finish(closing)
+
+    def _find_forgotten(self, closing: Closing) -> dict[InstitutionId, IlsPatronId]:
+        """Return the account that an activation made and could not note any more."""
+        adapter = self.adapters.get(closing.home)
+        if adapter is None or Capability.FIND_PATRON not in adapter.capabilities:
+            return {}
+        card = adapter.find_patron(external_id=closing.patron_id)
+        return {} if card is None else {closing.home: card}
+
+    def _stop_borrowing(
+        self, adapter: IlsAdapter, card: IlsPatronId, reason: ClosingReason
+    ) -> None:
+        """Block the account and cancel its holds; an account that is gone already is fine."""
+        why = (
+            BlockReason.CONSENT_WITHDRAWN
+            if reason is ClosingReason.CONSENT_WITHDRAWN
+            else BlockReason.STAFF
+        )
+        try:
+            if Capability.BLOCK_PATRON in adapter.capabilities:
+                adapter.block_patron(card, why)
+            if {Capability.LIST_HOLDS, Capability.CANCEL_HOLD} <= adapter.capabilities:
+                for hold in adapter.list_holds(card):
+                    self._cancel(adapter, card, hold)
+        except NotFound:
+            return
+
+    def _cancel(self, adapter: IlsAdapter, card: IlsPatronId, hold: IlsHold) -> None:
+        request = HoldRequest(barcode=hold.barcode, title=hold.title, pickup=hold.pickup)
+        result = adapter.cancel_hold(card, request, ExchangeContext(at=self.now()))
+        if not result.ok:
+            _log.warning("closing.hold_kept", institution=adapter.institution_id, code=result.code)
+
+    def _has_books(self, closing: Closing, code: InstitutionId, card: IlsPatronId) -> bool:
+        """Compare ledger and ILS; say whether the ILS counts books that it cannot list."""
+        adapter = self.adapters[code]
+        if Capability.FETCH_PATRON not in adapter.capabilities:
+            return False
+        now, library = self.now(), self.libraries[code]
+        standing = self.register.find_standing(closing.patron_id, code)
+        if standing is None:
+            return False
+        place = Place(code, now, library.today(now))
+        view = self.facts.read_patron(replace(standing, ils_patron=card), card, library, place)
+        return view.facts.valid and view.uncounted > 0
+
+    def _close(self, closing: Closing, code: InstitutionId, card: IlsPatronId) -> None:
+        adapter = self.adapters[code]
+        if Capability.CLOSE_PATRON not in adapter.capabilities:
+            self._open_task(closing, code, "cannot_close", card)
+        elif self._is_there(adapter, card):
+            try:
+                adapter.close_patron(card)
+            except NotFound:
+                _log.info("closing.account_gone", institution=code)
+            except UnsupportedOperation:
+                self._open_task(closing, code, "cannot_close", card)
+        self.store.drop_account(closing.patron_id, code, actor=_ACTOR)
+
+    def _is_there(self, adapter: IlsAdapter, card: IlsPatronId) -> bool:
+        if Capability.FETCH_PATRON not in adapter.capabilities:
+            return True
+        return adapter.fetch_patron(card).valid
+
+    def _finish(self, closing: Closing) -> ClosingReport:
+        """Erase the person, or keep him; raises ``StorageConflict`` when a book is out again."""
+        if self._is_late(closing):
+            self.tasks.finish_about(
+                closing.home,
+                TaskKind.CLOSING_STUCK,
+                about=closing.patron_id,
+                outcome="closed",
+                actor=_ACTOR,
+            )
+        if closing.reason.erases or not closing.was_opened:
+            self.register.erase_person(closing.patron_id, actor=_ACTOR)
+            return _ERASED
+        if self.store.finish_closing(closing.patron_id, actor=_ACTOR):
+            return _KEPT
+        return self._put_off(closing, ClosingStep.CLOSING, self.now() + _SOON, _WAITING)
+
+    # --- what cannot be done now ----------------------------------------------------------------
+
+    def _note_failure(self, closing: Closing, error: AdapterError) -> ClosingReport:
+        code = error.code if isinstance(error, UnexpectedResponse) else _CODES.get(type(error), "")
+        _log.warning(
+            "closing.ils_failed", institution=error.institution_id, error=type(error).__name__
+        )
+        if code == "has_loans":
+            return self._note_stuck(closing, code, _WAITING)
+        if not isinstance(error, AdapterUnavailable | OutcomeUnknown):
+            return self._note_stuck(closing, code, _FAILED)
+        pause = error.retry_after_s if isinstance(error, AdapterUnavailable) else None
+        until = self.now() + max(_SOON, timedelta(seconds=pause or 0))
+        return self._note_stuck(closing, code, _FAILED, until=until)
+
+    def _note_stuck(
+        self,
+        closing: Closing,
+        code: str,
+        outcome: ClosingReport,
+        *,
+        until: datetime | None = None,
+    ) -> ClosingReport:
+        """Try again later; after days, staff have to look at it."""
+        if self._is_late(closing):
+            self._open_task(closing, closing.home, code)
+        is_begun = closing.step is ClosingStep.BEGUN
+        step = ClosingStep.BEGUN if is_begun and outcome is _FAILED else ClosingStep.CLOSING
+        return self._put_off(closing, step, until or self.now() + _LATER, outcome)
+
+    def _is_late(self, closing: Closing) -> bool:
+        return self.now() - closing.since >= self.stuck_after
+
+    def _open_task(
+        self, closing: Closing, code: InstitutionId, why: str, card: IlsPatronId | None = None
+    ) -> None:
+        """Ask staff; with a card it is an account that they have to close themselves.
+
+        Its number stands in the task: when the person is erased, nothing else tells which it was.
+        """
+        own = {} if card is None else {"account": card}
+        self.tasks.open_task(
+            code,
+            TaskKind.CLOSING_STUCK,
+            about=closing.patron_id if card is None else f"{closing.patron_id}/close",
+            patron_id=closing.patron_id if card is None else None,  # it outlives his erasure
+            detail={"reason": closing.reason.value, "code": why, **own},
+            actor=_ACTOR,
+        )
+
+    def _put_off(
+        self, closing: Closing, step: ClosingStep, until: datetime, outcome: ClosingReport
+    ) -> ClosingReport:
+        self.store.put_off(closing.patron_id, step, until=until)
+        return outcome
+
+    def _library(self, institution: InstitutionId) -> Library:
+        try:
+            return self.libraries[institution]
+        except KeyError as err:
+            raise ConfigurationError(
+                f"There is no library {institution}.", f"Use one of: {', '.join(self.libraries)}."
+            ) from err
+
+
+_CODES: dict[type[AdapterError], str] = {
+    AdapterUnavailable: "ils_unavailable",
+    OutcomeUnknown: "outcome_unknown",
+    AdapterAuthFailed: "ils_credentials",
+    UnsupportedOperation: "ils_cannot",
+}
