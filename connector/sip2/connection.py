@@ -39,6 +39,7 @@ MAX_FAILED_LOGINS = 3
 
 UNKNOWN_LANGUAGE = "000"
 
+_WHOLE_UNICODE = frozenset({"utf-8", "utf8", "gb18030"})
 _STATUS_BEFORE_LOGIN = Message(
     "98",
     {
@@ -307,6 +308,7 @@ class Connection(asyncio.Protocol):
         self._update_reading()
         if frame is None or self._session is None:
             return []
+        self._note_unmappable(reply)
         try:
             return self._session.answer(frame, reply)
         except Exception as err:  # an answer that cannot be encoded becomes a refusal
@@ -315,6 +317,23 @@ class Connection(asyncio.Protocol):
                 raise
             refusal = self._state.dispatcher.refuse(frame.message, self._terminal)
             return self._session.answer(frame, refusal)
+
+    def _note_unmappable(self, reply: Message | None) -> None:
+        """Log that the kiosk's character set lacks something of the answer (scenario 33)."""
+        if reply is None or self._terminal is None:
+            return
+        encoding = self._terminal.wire.encoding
+        if encoding in _WHOLE_UNICODE:
+            return
+        try:
+            "".join([value for _, value in reply.fields]).encode(encoding)
+        except UnicodeEncodeError:
+            _log.warning(
+                "sip2.characters_replaced",
+                terminal=self._terminal.terminal_id,
+                response=reply.code,
+                encoding=encoding,
+            )
 
     def _deliver(self, reply: Message | None) -> None:
         """Send an answer that came from an executor or a timer."""
