@@ -16,6 +16,7 @@ from enum import StrEnum
 from stdnum.cn import ric
 
 from connector.domain.ids import Identifier
+from connector.domain.online_card import is_online_card
 
 __all__ = [
     "IdentityFault",
@@ -66,6 +67,8 @@ _APOSTROPHES = "'’‘＇`"
 _LOST_DIGITS = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?E[+-]?[0-9]+|[0-9]+\.[0-9]*", re.ASCII)
 _EIGHTEEN = re.compile(r"[0-9]{17}[0-9X]", re.ASCII)
 _STUDENT = re.compile(r"([GJL])([0-9]{17}[0-9X])", re.ASCII)
+_CHIP = re.compile(r"[0-9A-F]{8}|[0-9A-F]{14}|[0-9A-F]{20}", re.ASCII)
+"""A contactless chip's number has 4, 7 or 10 bytes (ISO/IEC 14443-3)."""
 
 
 class IdentityKind(StrEnum):
@@ -74,6 +77,13 @@ class IdentityKind(StrEnum):
     RESIDENT = "resident"
     RESIDENCE_PERMIT = "residence_permit"
     PERMANENT_RESIDENT = "permanent_resident"
+
+
+_KINDS = {
+    **dict.fromkeys(PROVINCES, IdentityKind.RESIDENT),
+    **dict.fromkeys(PERMITS, IdentityKind.RESIDENCE_PERMIT),
+    **{f"9{digit}": IdentityKind.PERMANENT_RESIDENT for digit in range(10)},
+}
 
 
 class IdentityFault(StrEnum):
@@ -143,6 +153,8 @@ def parse_identity_number(raw: object, *, today: date) -> IdentityNumber | Ident
         raw: the cell; a float has kept 15 digits at most, so that 18 cannot be read from it.
         today: the day in the library's zone.
     """
+    if isinstance(raw, str) and _EIGHTEEN.fullmatch(raw):
+        return _check_identity(raw, today)
     text = _cell_text(raw)
     if isinstance(text, IdentityProblem):
         return text
@@ -152,15 +164,7 @@ def parse_identity_number(raw: object, *, today: date) -> IdentityNumber | Ident
         return IdentityProblem(IdentityFault.CHARACTERS)
     if not _EIGHTEEN.fullmatch(text):
         return IdentityProblem(IdentityFault.LENGTH)
-    kind = _kind_of(text)
-    if kind is None:
-        return IdentityProblem(IdentityFault.AREA)
-    birth = _birth_date(text[6:14], today)
-    if isinstance(birth, IdentityProblem):
-        return birth
-    if text[-1] != ric.calc_check_digit(text):
-        return IdentityProblem(IdentityFault.CHECK_DIGIT)
-    return IdentityNumber(text, kind, birth)
+    return _check_identity(text, today)
 
 
 def parse_student_number(raw: object, *, today: date) -> StudentNumber | IdentityProblem:
@@ -192,17 +196,22 @@ def normalise_scanned(text: str) -> tuple[Identifier, ...]:
 
     Any string may be a library card, a social-security card number or an old card; 18 characters
     with a right check digit may be an identity number too (which is printed on the social-security
-    card), 19 a student registry number.
+    card), 19 a student registry number. The token of an online card stands for nothing else; hex
+    digits in the length of a chip's number may be that.
     """
     number = normalise_identifier(text)
     if not number:
         return ()
+    if is_online_card(number):
+        return (Identifier("online_card", number),)
     found = [Identifier("card", number)]
     if _EIGHTEEN.fullmatch(number) and number[-1] == ric.calc_check_digit(number):
         found.append(Identifier("id_card", number))
     if _STUDENT.fullmatch(number):
         found.append(Identifier("student_no", number))
     found += [Identifier("ssc", number), Identifier("old_card", number)]
+    if _CHIP.fullmatch(number):
+        found.append(Identifier("chip_uid", number))
     return tuple(found)
 
 
@@ -245,12 +254,16 @@ def _cell_text(raw: object) -> str | IdentityProblem:
     return IdentityProblem(IdentityFault.DIGITS_LOST) if _LOST_DIGITS.fullmatch(text) else text
 
 
-def _kind_of(text: str) -> IdentityKind | None:
-    if text[:2] in PROVINCES:
-        return IdentityKind.RESIDENT
-    if text[:2] in PERMITS:
-        return IdentityKind.RESIDENCE_PERMIT
-    return IdentityKind.PERMANENT_RESIDENT if text[0] == "9" else None
+def _check_identity(text: str, today: date) -> IdentityNumber | IdentityProblem:
+    kind = _KINDS.get(text[:2])
+    if kind is None:
+        return IdentityProblem(IdentityFault.AREA)
+    birth = _birth_date(text[6:14], today)
+    if isinstance(birth, IdentityProblem):
+        return birth
+    if text[-1] != ric.calc_check_digit(text):
+        return IdentityProblem(IdentityFault.CHECK_DIGIT)
+    return IdentityNumber(text, kind, birth)
 
 
 def _birth_date(digits: str, today: date) -> date | IdentityProblem:

@@ -198,7 +198,8 @@ def test_log_calls_are_found():
 
 
 IMPORTED_AS = {
-    "argon2-cffi": "argon2", "prometheus-client": "prometheus_client", "pydantic-settings": "pydantic_settings",
+    "argon2-cffi": "argon2", "fonttools": "fontTools", "fpdf2": "fpdf",
+    "prometheus-client": "prometheus_client", "pydantic-settings": "pydantic_settings",
     "python-calamine": "python_calamine", "python-stdnum": "stdnum",
 }  # fmt: skip
 NEVER_IMPORTED = {"tzdata"}
