@@ -151,7 +151,7 @@ MESSAGES: Mapping[str, tuple[str, str]] = {
     # a file
     "file_missing": (
         "文件不存在或无法读取，请核对文件名和权限",
-        "no such file, or it cannot be read: check its name and permissions",
+        "the file does not exist or cannot be read: check name and permissions",
     ),
     "file_not_spreadsheet": (
         "不是电子表格，请用表格软件另存为 .xlsx",
