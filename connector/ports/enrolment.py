@@ -264,6 +264,10 @@ class EnrolmentStore(Protocol):
         """Return the person's open application, else the latest closed one, else None."""
         ...
 
+    def find_applications(self, patrons: Sequence[PatronId]) -> Mapping[PatronId, Application]:
+        """Return, of each of these people who has one, what ``find_application`` returns."""
+        ...
+
     def list_applications(
         self,
         institution: InstitutionId,

@@ -7,7 +7,7 @@ and phones cross this port in clear only inside ``PersonalData``; storage encryp
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Protocol
@@ -183,6 +183,15 @@ class PatronRegister(Protocol):
 
     def fetch_personal(self, patron_id: PatronId) -> PersonalData:
         """Decrypt one person's data; raises ``NotFound``."""
+        ...
+
+    def list_identifiers(
+        self, patron_id: PatronId
+    ) -> tuple[tuple[Identifier, datetime | None], ...]:
+        """Return every number of a person, and since when a dead one is dead; raises ``NotFound``.
+
+        The value is empty where it was stored before numbers were sealed.
+        """
         ...
 
     def update_personal(self, patron_id: PatronId, data: PersonalData) -> None:

@@ -22,6 +22,7 @@ from connector.storage.repositories.item_facts import StoredItemFacts
 from connector.storage.repositories.ledger import StoredLedger
 from connector.storage.repositories.people import StoredPeople
 from connector.storage.repositories.privacy import StoredPrivacy
+from connector.storage.repositories.rosters import StoredRosters
 from connector.storage.repositories.tasks import StoredTasks
 from connector.storage.repositories.violations import StoredViolations
 from connector.storage.unit_of_work import UnitOfWorkFactory
@@ -52,6 +53,7 @@ class Store:
         self.audit = StoredAudit(self.work)
         self.enrolment = StoredEnrolment(self.work)
         self.schools = StoredClasses(self.work)
+        self.rosters = StoredRosters(self.work)
         self.tasks = StoredTasks(self.work)
         self.closings = StoredClosings(self.work)
         self.privacy = StoredPrivacy(self.work)

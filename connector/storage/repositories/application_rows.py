@@ -1,4 +1,4 @@
-"""An application as a row: how it is read, and what the audit says of it.
+"""An application as a row: how it is entered and read, and what the audit says of it.
 
 Nothing here begins a transaction or decides; ``enrolment`` and ``activations`` do.
 """
@@ -6,16 +6,21 @@ Nothing here begins a transaction or decides; ``enrolment`` and ``activations`` 
 from __future__ import annotations
 
 import json
+import uuid
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row
 
 from connector.domain.enrolment import ApplicationState, Route
 from connector.domain.ids import InstitutionId, PatronId
-from connector.ports.enrolment import Application
+from connector.errors import StorageConflict
+from connector.ports.enrolment import Application, NewApplication
+from connector.storage import tables
+from connector.storage.repositories.rows import fetch_row
 from connector.storage.unit_of_work import UnitOfWork
 
-__all__ = ["audit_application", "read_application"]
+__all__ = ["audit_application", "enter_application", "read_application"]
 
 
 def audit_application(
@@ -26,6 +31,37 @@ def audit_application(
     unit.audit(
         action, actor=actor, subject=row.person_id, detail=detail, institution=row.institution
     )
+
+
+def enter_application(
+    unit: UnitOfWork, new: NewApplication, *, actor: str, now: datetime
+) -> Row[Any]:
+    """Enter an application; ``StorageConflict`` when the person has an open one (A24)."""
+    values = {
+        "application_id": str(uuid.uuid4()),
+        "institution": new.institution,
+        "person_id": new.patron_id,
+        "school_id": new.school_id,
+        "batch_id": new.batch_id,
+        "batch_row": new.batch_row,
+        "state": ApplicationState.ENTERED.value,
+        "route": new.route.value,
+        "class_text": new.class_name,
+        "district": new.district,
+        "card_proposal": new.card_proposal,
+        "on_roster": new.on_roster,
+        "provenance": json.dumps(dict(new.provenance), sort_keys=True, separators=(",", ":")),
+        "willing": new.willing,
+        "campaign_id": new.campaign_id,
+        "entered_by": actor,
+        "entered_at": now,
+        "updated_at": now,
+    }
+    if not unit.insert_or_ignore(tables.application, values):
+        raise StorageConflict("open_application")
+    row = fetch_row(unit, tables.application, application_id=values["application_id"])
+    audit_application(unit, "enrolment.entered", row, actor)
+    return row
 
 
 def read_application(row: Row[Any]) -> Application:

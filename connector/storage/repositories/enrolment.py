@@ -7,9 +7,7 @@ only from the state that the caller saw.
 
 from __future__ import annotations
 
-import json
-import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import select, update
@@ -19,15 +17,19 @@ from connector.domain.enrolment import (
     ApplicationState,
 )
 from connector.domain.ids import InstitutionId, PatronId
-from connector.errors import StorageConflict
 from connector.ports.enrolment import (
     Application,
     NewApplication,
 )
 from connector.storage import tables
 from connector.storage.repositories.activations import StoredActivations
-from connector.storage.repositories.application_rows import audit_application, read_application
+from connector.storage.repositories.application_rows import (
+    audit_application,
+    enter_application,
+    read_application,
+)
 from connector.storage.repositories.consents import StoredConsents
+from connector.storage.repositories.people_in_bulk import in_pieces
 from connector.storage.repositories.rows import fetch_row
 from connector.storage.repositories.schools import StoredSchools
 from connector.storage.retry import retry_once
@@ -49,32 +51,8 @@ class StoredEnrolment(StoredSchools, StoredConsents, StoredActivations):
     @retry_once
     def add_application(self, new: NewApplication, *, actor: str, now: datetime) -> Application:
         """Enter an application; ``StorageConflict`` when the person has an open one (A24)."""
-        values = {
-            "application_id": str(uuid.uuid4()),
-            "institution": new.institution,
-            "person_id": new.patron_id,
-            "school_id": new.school_id,
-            "batch_id": new.batch_id,
-            "batch_row": new.batch_row,
-            "state": ApplicationState.ENTERED.value,
-            "route": new.route.value,
-            "class_text": new.class_name,
-            "district": new.district,
-            "card_proposal": new.card_proposal,
-            "on_roster": new.on_roster,
-            "provenance": json.dumps(dict(new.provenance), sort_keys=True, separators=(",", ":")),
-            "willing": new.willing,
-            "campaign_id": new.campaign_id,
-            "entered_by": actor,
-            "entered_at": now,
-            "updated_at": now,
-        }
         with self._units.begin() as unit:
-            if not unit.insert_or_ignore(tables.application, values):
-                raise StorageConflict("open_application")
-            row = fetch_row(unit, tables.application, application_id=values["application_id"])
-            audit_application(unit, "enrolment.entered", row, actor)
-        return read_application(row)
+            return read_application(enter_application(unit, new, actor=actor, now=now))
 
     def fetch_application(self, application_id: str) -> Application | None:
         """Return one application."""
@@ -96,6 +74,20 @@ class StoredEnrolment(StoredSchools, StoredConsents, StoredActivations):
         with self._units.database.read() as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else read_application(row)
+
+    def find_applications(self, patrons: Sequence[PatronId]) -> Mapping[PatronId, Application]:
+        """Return, of each of these people who has one, what ``find_application`` returns."""
+        table = tables.application
+        found: dict[PatronId, Application] = {}
+        with self._units.database.read() as connection:
+            for piece in in_pieces(patrons):
+                query = select(table).where(table.c.person_id.in_(piece))
+                for row in connection.execute(query.order_by(table.c.entered_at)):
+                    application = read_application(row)
+                    before = found.get(application.patron_id)
+                    if before is None or before.state in CLOSED_STATES:
+                        found[application.patron_id] = application
+        return found
 
     def list_applications(
         self,

@@ -7,16 +7,16 @@ Nothing here knows a school or a consent; how a person lies in columns is in ``p
 - ``resolve`` is one raw statement, because it runs at every exchange;
 - of several people whom the scanned numbers fit, the first number in the caller's order decides;
 - an item that is lost counts as a violation until the library has settled it (scenario 43);
-- erasure destroys the person's key and what is in clear; the bare row stays, for the loans.
+- what erasing means is in ``erasing``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import select, update
 
 from connector.domain.ids import Identifier, IlsPatronId, InstitutionId, PatronId
 from connector.domain.loan import UNCLOSED
@@ -25,7 +25,9 @@ from connector.errors import NotFound, StorageConflict
 from connector.ports.store import PersonalData
 from connector.storage import tables
 from connector.storage.repositories import person_rows
+from connector.storage.repositories.erasing import erase_rows
 from connector.storage.repositories.loan_rows import UNCLOSED_SQL
+from connector.storage.repositories.people_in_bulk import PeopleInBulk
 from connector.storage.retry import retry_once
 from connector.storage.unit_of_work import UnitOfWorkFactory
 
@@ -53,7 +55,7 @@ _BY_DIGEST = (
 _STATES = {state.value: state for state in StandingState}
 
 
-class StoredPeople:
+class StoredPeople(PeopleInBulk):
     """The register of people in our own database."""
 
     def __init__(self, work: UnitOfWorkFactory) -> None:
@@ -164,6 +166,35 @@ class StoredPeople:
         if row is None:
             raise NotFound("patron")
         return person_rows.open_data(self._keyring.open_person(patron_id, row[0]), row[1:])
+
+    def list_identifiers(
+        self, patron_id: PatronId
+    ) -> tuple[tuple[Identifier, datetime | None], ...]:
+        """Return every number of a person with the moment since when it is dead, oldest first.
+
+        The value is empty where a row of the first release has no sealed number yet; see
+        ``connector.storage.key_rotation``. Raises ``NotFound`` when he was erased.
+        """
+        row, key = tables.identifier.c, tables.person_key.c
+        with self._database.read() as connection:
+            wrapped = connection.scalar(select(key.wrapped).where(key.person_id == patron_id))
+            if wrapped is None:
+                raise NotFound("patron")
+            found = connection.execute(
+                select(row.kind, row.sealed, row.retired_at)
+                .where(row.person_id == patron_id)
+                .order_by(row.identifier_id)
+            ).all()
+        cipher = self._keyring.open_person(patron_id, wrapped)
+        return tuple(
+            (
+                Identifier(kind, "")
+                if sealed is None
+                else person_rows.open_identifier(cipher, patron_id, kind, sealed),
+                retired_at,
+            )
+            for kind, sealed, retired_at in found
+        )
 
     @retry_once
     def update_personal(self, patron_id: PatronId, data: PersonalData) -> None:
@@ -291,35 +322,15 @@ class StoredPeople:
                 select(loan.c.loan_id).where(loan.c.person_id == patron_id, unclosed).limit(1)
             ):
                 raise StorageConflict("unclosed_loans")
-            for table in (tables.person_key, tables.identifier, tables.ils_account):
-                unit.connection.execute(delete(table).where(table.c.person_id == patron_id))
-            unit.connection.execute(
-                update(loan).where(loan.c.person_id == patron_id).values(ils_patron="")
-            )
-            unit.connection.execute(
-                update(tables.application)
-                .where(tables.application.c.person_id == patron_id)
-                .values(card=None, card_proposal="", class_text="", grade="", district="")
-            )
-            for said in (tables.consent, tables.undertaking):
-                unit.connection.execute(
-                    update(said).where(said.c.person_id == patron_id).values(evidence="")
-                )
-            person_rows.change_person(
-                unit,
-                patron_id,
-                **dict.fromkeys(person_rows.FIELDS),
-                state=StandingState.WITHDRAWN.value,
-                erased_at=unit.now,
-            )
+            erase_rows(unit, patron_id)
             unit.audit("person.erased", actor=actor, subject=patron_id, institution=home)
 
     @retry_once
     def rewrap_keys(self, *, limit: int = 500) -> int:
-        """Wrap up to ``limit`` people's keys by the active key; return how many were left before.
+        """Wrap up to ``limit`` people's keys by the active key; return how many it did.
 
-        Numbers get their new digest when they are next stored; until then the old key finds them,
-        and it must stay in the key file.
+        Numbers get their new digest by ``connector.storage.key_rotation``; until then the old key
+        finds them, and it must stay in the key file.
         """
         key = tables.person_key
         with self._work.begin() as unit:

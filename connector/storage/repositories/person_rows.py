@@ -26,9 +26,12 @@ __all__ = [
     "add_person",
     "change_person",
     "home_of",
+    "open_cipher",
     "open_data",
+    "open_identifier",
     "read_date",
     "seal_data",
+    "seal_identifier",
 ]
 
 FIELDS = ("name", "id_number", "phone", "guardian_name", "guardian_phone", "birth_date")
@@ -67,27 +70,44 @@ def add_person(
         )
     )
     for identifier in identifiers:
-        add_identifier(unit, patron_id, identifier, institution=home)
+        add_identifier(unit, patron_id, identifier, institution=home, cipher=cipher)
     unit.audit("person.added", actor="register", subject=patron_id, institution=home)
     return patron_id
 
 
 def add_identifier(
-    unit: UnitOfWork, patron_id: PatronId, identifier: Identifier, *, institution: str
+    unit: UnitOfWork,
+    patron_id: PatronId,
+    identifier: Identifier,
+    *,
+    institution: str,
+    cipher: PersonCipher | None = None,
 ) -> None:
-    """Store one more number of a person; raises ``StorageConflict`` when another has it."""
+    """Store one more number of a person, as a digest and sealed.
+
+    Args:
+        cipher: the person's; looked up when None.
+
+    Raises:
+        StorageConflict: another person has the number.
+        NotFound: the person was erased.
+    """
     table = tables.identifier
-    digests = [digest for _, digest in unit.keyring.digests(identifier)]
+    digests = unit.keyring.digests(identifier)
+    if len(digests) > 1 and not unit.is_sqlite:
+        # While keys rotate, two processes may digest by different keys, which no constraint sees.
+        unit.fetch("SELECT pg_advisory_xact_lock(?)", (unit.keyring.number_lock(identifier),))
     owner = unit.connection.scalar(
         select(table.c.person_id).where(
-            table.c.digest.in_(digests), table.c.kind == identifier.kind
+            table.c.digest.in_([digest for _, digest in digests]), table.c.kind == identifier.kind
         )
     )
     if owner is not None and owner != patron_id:
         raise StorageConflict("identifier_taken")
     if owner is not None:
         return
-    key_id, digest = unit.keyring.digest(identifier)
+    key_id, digest = digests[0]
+    sealed = seal_identifier(cipher or open_cipher(unit, patron_id), patron_id, identifier)
     inserted = unit.insert_or_ignore(
         table,
         {
@@ -96,10 +116,31 @@ def add_identifier(
             "kind": identifier.kind,
             "key_id": key_id,
             "digest": digest,
+            "sealed": sealed,
         },
     )
     if not inserted:
         raise StorageConflict("identifier_taken")
+
+
+def open_cipher(unit: UnitOfWork, patron_id: PatronId) -> PersonCipher:
+    """Return what seals a person's values; raises ``NotFound`` when he was erased."""
+    key = tables.person_key.c
+    wrapped = unit.connection.scalar(select(key.wrapped).where(key.person_id == patron_id))
+    if wrapped is None:
+        raise NotFound("patron")
+    return unit.keyring.open_person(patron_id, wrapped)
+
+
+def seal_identifier(cipher: PersonCipher, patron_id: str, identifier: Identifier) -> bytes:
+    """Return a number sealed; bound to the person and the kind, which no restore changes."""
+    row = f"{patron_id}/{identifier.kind}"
+    return cipher.seal("identifier", "sealed", identifier.value, row=row)
+
+
+def open_identifier(cipher: PersonCipher, patron_id: str, kind: str, sealed: bytes) -> Identifier:
+    """Return the number behind ``identifier.sealed``."""
+    return Identifier(kind, cipher.open("identifier", "sealed", sealed, row=f"{patron_id}/{kind}"))
 
 
 def home_of(unit: UnitOfWork, patron_id: PatronId) -> str:

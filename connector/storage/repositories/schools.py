@@ -6,7 +6,6 @@ problem codes, never a value from the sheet.
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -17,16 +16,19 @@ from sqlalchemy import Row, func, select, update
 from connector.domain.enrolment import ApplicationState, RowProblem, SchoolStage
 from connector.domain.ids import InstitutionId
 from connector.domain.school import SchoolSystem
-from connector.errors import StorageConflict
-from connector.ports.enrolment import Batch, RowOutcome, School, Valve
+from connector.ports.enrolment import Batch, RowOutcome, School
 from connector.storage import tables
+from connector.storage.repositories.batch_rows import (
+    OUTCOMES,
+    add_batch,
+    read_batch,
+    write_problems,
+)
 from connector.storage.repositories.rows import fetch_row
 from connector.storage.retry import retry_once
 from connector.storage.unit_of_work import UnitOfWorkFactory
 
 __all__ = ["StoredSchools"]
-
-_OUTCOMES = tuple(RowOutcome)
 
 
 class StoredSchools:
@@ -87,38 +89,17 @@ class StoredSchools:
         now: datetime,
     ) -> Batch:
         """Add an empty batch under the next number: year and a count."""
-        table = tables.batch
-        prefix = f"{now:%Y}-"
         with self._units.begin() as unit:
-            taken = unit.connection.execute(
-                select(table.c.number).where(
-                    table.c.institution == school.institution, table.c.number.startswith(prefix)
-                )
-            ).scalars()
-            serial = 1 + max((int(number.removeprefix(prefix)) for number in taken), default=0)
-            values = {
-                "batch_id": str(uuid.uuid4()),
-                "institution": school.institution,
-                "number": f"{prefix}{serial:04}",
-                "school_id": school.school_id,
-                "layout": layout,
-                "source_digest": source_digest,
-                "state": "importing",
-                "rows": rows,
-                "created_by": actor,
-                "created_at": now,
-            }
-            if not unit.insert_or_ignore(table, values):
-                raise StorageConflict("batch_number")
-            row = fetch_row(unit, table, batch_id=values["batch_id"])
-            unit.audit(
-                "enrolment.import_begun",
+            row = add_batch(
+                unit,
+                school,
+                layout=layout,
+                rows=rows,
+                source_digest=source_digest,
                 actor=actor,
-                subject=row.batch_id,
-                detail={"school": school.code, "rows": rows},
-                institution=school.institution,
+                now=now,
             )
-        return _batch(row)
+        return read_batch(row)
 
     @retry_once
     def close_batch(
@@ -131,10 +112,6 @@ class StoredSchools:
     ) -> Batch:
         """Write the outcome of the import."""
         del now
-        listed = [
-            {"row": problem.row, "column": problem.column, "code": problem.code}
-            for problem in problems
-        ]
         table = tables.batch
         with self._units.begin() as unit:
             unit.connection.execute(
@@ -142,8 +119,8 @@ class StoredSchools:
                 .where(table.c.batch_id == batch_id)
                 .values(
                     state="imported",
-                    problems=json.dumps(listed, separators=(",", ":")),
-                    **{outcome.value: counts.get(outcome, 0) for outcome in _OUTCOMES},
+                    problems=write_problems(problems),
+                    **{outcome.value: counts.get(outcome, 0) for outcome in OUTCOMES},
                 )
             )
             row = fetch_row(unit, table, batch_id=batch_id)
@@ -151,10 +128,10 @@ class StoredSchools:
                 "enrolment.import_ended",
                 actor=row.created_by,
                 subject=batch_id,
-                detail={outcome.value: counts.get(outcome, 0) for outcome in _OUTCOMES},
+                detail={outcome.value: counts.get(outcome, 0) for outcome in OUTCOMES},
                 institution=row.institution,
             )
-        return _batch(row)
+        return read_batch(row)
 
     def list_batches(
         self, institution: InstitutionId, *, school_id: str | None = None
@@ -166,14 +143,14 @@ class StoredSchools:
             query = query.where(table.c.school_id == school_id)
         with self._units.database.read() as connection:
             rows = connection.execute(query.order_by(table.c.number.desc())).all()
-        return tuple(_batch(row) for row in rows)
+        return tuple(read_batch(row) for row in rows)
 
     def find_batch(self, institution: InstitutionId, number: str) -> Batch | None:
         """Return the batch with a number."""
         query = select(tables.batch).filter_by(institution=institution, number=number)
         with self._units.database.read() as connection:
             row = connection.execute(query).one_or_none()
-        return None if row is None else _batch(row)
+        return None if row is None else read_batch(row)
 
     def count_states(self, batch_id: str) -> Mapping[ApplicationState, int]:
         """Return how many of a batch's applications are in which state (A43)."""
@@ -201,30 +178,4 @@ def _school(row: Row[Any]) -> School:
         create_classes=row.create_classes,
         sort_order=row.sort_order,
         remark=row.remark,
-    )
-
-
-def _batch(row: Row[Any]) -> Batch:
-    return Batch(
-        batch_id=row.batch_id,
-        number=row.number,
-        institution=InstitutionId(row.institution),
-        school_id=row.school_id,
-        layout=row.layout,
-        rows=row.rows,
-        counts={outcome: getattr(row, outcome.value) for outcome in _OUTCOMES},
-        problems=tuple(
-            RowProblem(problem["code"], problem["row"], problem["column"])
-            for problem in json.loads(row.problems)
-        ),
-        source_digest=row.source_digest,
-        created_by=row.created_by,
-        created_at=row.created_at,
-        state=row.state,
-        source=row.source,
-        complete=row.complete,
-        missing=row.missing,
-        valve=Valve(row.valve),
-        taken_rows=row.taken_rows,
-        campaign_id=row.campaign_id,
     )

@@ -178,7 +178,8 @@ def test_person_with_loans_out_is_not_erased(scene):
         scene.store.people.erase_person(patron_id, actor="cli")
     scene.ledger.record_return(scene.item("B1"), scene.place(), returned_at=scene.clock())
     scene.store.people.erase_person(patron_id, actor="cli")
-    assert scene.ledger.fetch_loan(loan.loan_id).ils_patron == ""
+    assert scene.ledger.fetch_loan(loan.loan_id) is None
+    assert scene.rows("SELECT COUNT(*) FROM event WHERE person_id IS NOT NULL") == [(0,)]
 
 
 def test_after_rotation_old_numbers_are_found_and_old_data_open(store, store_url, clock):
