@@ -36,7 +36,7 @@ from connector.enrolment.columns import HEADERS, LAYOUTS, MANDATORY, ColumnMap, 
 from connector.enrolment.extent import find_largest_sheet
 from connector.errors import RecordError
 
-__all__ = ["Roster", "RosterRow", "read_roster", "write_template"]
+__all__ = ["Roster", "RosterRow", "read_cells", "read_roster", "write_cells", "write_template"]
 
 _MAX_FILE_BYTES = 20 * 1024 * 1024
 _MAX_UNPACKED_BYTES = 300 * 1024 * 1024
@@ -86,20 +86,9 @@ def read_roster(path: Path) -> Roster:
             ``file_password``, ``sheet_too_wide``, ``header_missing``, ``column_twice``,
             ``column_missing`` or ``too_many_rows``.
     """
-    try:
-        size = path.stat().st_size
-        if size > _MAX_FILE_BYTES:
-            raise RecordError(0, "file_too_large")
-        data = path.read_bytes()
-    except OSError as err:
-        raise RecordError(0, "file_missing") from err
-    if path.suffix.lower() == ".csv":
-        sheets = [_Sheet(path.stem, _read_csv(data))]
-    else:
-        sheets = _read_workbook(data)
     chosen: Roster | None = None
     unread = []
-    for sheet in sheets:
+    for sheet in _open_sheets(path):
         if chosen is None and sheet.visible:
             chosen = _read_sheet(sheet)
         elif _has_header(sheet):
@@ -107,6 +96,38 @@ def read_roster(path: Path) -> Roster:
     if chosen is None:
         raise RecordError(0, "header_missing")
     return replace(chosen, unread_sheets=tuple(unread))
+
+
+def read_cells(path: Path) -> Sequence[Sequence[object]]:
+    """Return the cells of the first visible sheet of a spreadsheet, whatever they are.
+
+    Raises:
+        RecordError: as ``read_roster`` for a file that cannot be opened.
+    """
+    for sheet in _open_sheets(path):
+        if sheet.visible:
+            return sheet.rows
+    return ()
+
+
+def write_cells(path: Path, rows: Sequence[Sequence[str]]) -> None:
+    """Write a sheet whose first row is its header; every cell is text, nothing is a formula.
+
+    Raises:
+        RecordError: the file cannot be written (``file_not_writable``).
+    """
+    book = xlsxwriter.Workbook(str(path), {"strings_to_numbers": False})
+    sheet = book.add_worksheet()
+    heading, as_text = book.add_format({"bold": True}), book.add_format({"num_format": "@"})
+    sheet.set_column(0, max((len(row) for row in rows), default=1) - 1, 20, as_text)
+    for line, row in enumerate(rows):
+        for position, value in enumerate(row):
+            sheet.write_string(line, position, value, as_text if line else heading)
+    sheet.freeze_panes(1, 0)
+    try:
+        book.close()
+    except (OSError, xlsxwriter.exceptions.FileCreateError) as err:
+        raise RecordError(0, "file_not_writable") from err
 
 
 def write_template(path: Path, layout: Layout = Layout.A49, *, language: str = "zh") -> None:
@@ -157,6 +178,19 @@ class _Sheet:
     name: str
     rows: Sequence[Sequence[object]] = field(repr=False)
     visible: bool = True
+
+
+def _open_sheets(path: Path) -> list[_Sheet]:
+    try:
+        size = path.stat().st_size
+        if size > _MAX_FILE_BYTES:
+            raise RecordError(0, "file_too_large")
+        data = path.read_bytes()
+    except OSError as err:
+        raise RecordError(0, "file_missing") from err
+    if path.suffix.lower() == ".csv":
+        return [_Sheet(path.stem, _read_csv(data))]
+    return _read_workbook(data)
 
 
 def _read_csv(data: bytes) -> Sequence[Sequence[object]]:
