@@ -89,10 +89,12 @@ class HeldRecords:
     Attributes:
         tables: table → rows; row: column → value. A keyed digest or a wrapped key is left out:
             nobody can read it.
+        names: id of a school, class, batch or campaign → its name.
     """
 
     patron_id: PatronId
     tables: Mapping[str, Sequence[Mapping[str, object]]] = field(repr=False)
+    names: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

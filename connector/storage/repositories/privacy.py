@@ -22,6 +22,7 @@ from sqlalchemy import (
     Connection,
     LargeBinary,
     Row,
+    String,
     Table,
     and_,
     case,
@@ -44,7 +45,7 @@ from connector.ports.privacy import (
     OpenTasks,
 )
 from connector.storage import tables
-from connector.storage.crypto import Keyring
+from connector.storage.crypto import Keyring, PersonCipher
 from connector.storage.repositories import person_rows
 from connector.storage.repositories.erasing import CLEARED, DELETED, clearable
 from connector.storage.repositories.retention import IS_UNCLOSED, StoredRetention, has_unclosed_loan
@@ -135,9 +136,16 @@ class StoredPrivacy(StoredRetention):
                 raise NotFound("patron")
             for table, held in rows.items():
                 found[table.name] = [_readable(table, row) for row in held]
-            keys = rows[tables.person_key]
-            opened = _open_person(self._work.keyring, patron_id, keys, rows[_PERSON][0])
-            found["person"] = [dict(found["person"][0]) | opened]
+            opened: Mapping[str, object] = {}
+            if rows[tables.person_key]:
+                wrapped = rows[tables.person_key][0].wrapped
+                cipher = self._work.keyring.open_person(patron_id, wrapped)
+                opened = _open_person(cipher, rows[_PERSON][0])
+                found["identifier"] = [
+                    {**_readable(tables.identifier, row), "value": _open_number(cipher, row)}
+                    for row in rows[tables.identifier]
+                ]
+            found["person"] = [{**found["person"][0], **opened}]
             for name, look_up in INDIRECT.items():
                 condition = look_up(self._work.keyring, rows, str(opened.get("id_number") or ""))
                 table = tables.metadata.tables[name]
@@ -148,7 +156,8 @@ class StoredPrivacy(StoredRetention):
                         select(table).where(part).order_by(*table.primary_key.columns)
                     )
                 ]
-        return HeldRecords(patron_id, MappingProxyType(found))
+            names = _read_names(connection, found)
+        return HeldRecords(patron_id, MappingProxyType(found), names)
 
     def count_left(self, patron_id: PatronId) -> LeftBehind:
         """Count what a new read finds of a person."""
@@ -309,8 +318,8 @@ def _audit_about(keyring: Keyring, rows: _Rows, id_number: str) -> Iterator[Colu
     del keyring, id_number
     subjects = {row.person_id for row in rows[_PERSON]}
     for table in rows:
-        names = [column.name for column in table.primary_key.columns]
-        if len(names) == 1 and names[0] != "person_id":
+        keys = list(table.primary_key.columns)
+        if len(keys) == 1 and keys[0].name.endswith("_id") and isinstance(keys[0].type, String):
             subjects.update(_ids(rows, table))
     return _about(tables.audit.c.subject, sorted(subjects))
 
@@ -359,6 +368,29 @@ INDIRECT: Mapping[str, Callable[[Keyring, _Rows, str], Iterator[ColumnElement[bo
 """Tables that lead to a person without his id, and how."""
 
 
+_NAMED: Mapping[str, tuple[Table, str]] = MappingProxyType(
+    {
+        "school_id": (tables.school, "name"),
+        "class_id": (tables.school_class, "name"),
+        "batch_id": (tables.batch, "number"),
+        "campaign_id": (tables.campaign, "code"),
+    }
+)
+"""Column with an id → where the thing has a name."""
+
+
+def _read_names(
+    connection: Connection, found: Mapping[str, Sequence[Mapping[str, object]]]
+) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for column, (table, name) in _NAMED.items():
+        ids = {row[column] for rows in found.values() for row in rows if row.get(column)}
+        for part in _about(table.c[column], sorted(map(str, ids))):
+            query = select(table.c[column], table.c[name]).where(part)
+            names |= {row[0]: row[1] for row in connection.execute(query)}
+    return names
+
+
 def _count_records(connection: Connection, patron_id: str) -> dict[str, int]:
     counts = {}
     for table in PERSON_TABLES:
@@ -389,14 +421,17 @@ def _readable(table: Table, row: Row[Any]) -> dict[str, object]:
     }
 
 
-def _open_person(
-    keyring: Keyring, patron_id: str, keys: Sequence[Row[Any]], person: Row[Any]
-) -> dict[str, object]:
-    if not keys:
-        return {}
-    cipher = keyring.open_person(patron_id, keys[0].wrapped)
+def _open_person(cipher: PersonCipher, person: Row[Any]) -> dict[str, object]:
     data = person_rows.open_data(cipher, [getattr(person, name) for name in person_rows.FIELDS])
     return {name: getattr(data, name) for name in person_rows.FIELDS}
+
+
+def _open_number(cipher: PersonCipher, row: Row[Any]) -> str | None:
+    """Return the number; None in a row of the first release, which has the digest alone."""
+    if row.sealed is None:
+        return None
+    patron_id = PatronId(row.person_id)
+    return person_rows.open_identifier(cipher, patron_id, row.kind, row.sealed).value
 
 
 def _read_birth_date(

@@ -107,8 +107,10 @@ def test_s34_lost_card_is_dead_and_the_id_card_still_works(store):
     patron_id = add(store)
     assert store.people.retire_identifier(patron_id, CARD)
     assert not store.people.retire_identifier(patron_id, CARD)
-    assert store.people.resolve([CARD], FDX) is None
-    assert store.people.resolve([ID_CARD], FDX).patron_id == patron_id
+    assert store.people.resolve([CARD], FDX).is_retired
+    for scanned in ([ID_CARD], [CARD, ID_CARD]):
+        found = store.people.resolve(scanned, FDX)
+        assert (found.patron_id, found.is_retired) == (patron_id, False)
     assert store.people.find_person([CARD]) == patron_id
 
 
