@@ -150,6 +150,8 @@ class PatronStanding:
         ils_patron: his identifier in the asking library's ILS; None when he has no account there.
         home: the library that enrolled him.
         violations: how many violations bar him now (A34).
+        is_retired: what was scanned is dead, as of a lost card: whoever holds it is nobody, neither
+            for us nor for the ILS (scenario 34).
     """
 
     patron_id: PatronId
@@ -161,3 +163,4 @@ class PatronStanding:
     expires: date | None = None
     violations: int = 0
     stage: str = ""
+    is_retired: bool = False

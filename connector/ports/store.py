@@ -136,6 +136,7 @@ class PatronRegister(Protocol):
     ) -> PatronStanding | None:
         """Return the one enrolled patron with any of these identifiers, or None.
 
+        One whom only a retired number fits is returned with ``is_retired``: nobody may be served.
         One round trip: it is asked at every exchange.
         """
         ...

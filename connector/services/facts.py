@@ -138,6 +138,8 @@ class FactReader:
     ) -> PatronView:
         """Read the patron from the ILS, compare with the ledger, write the differences.
 
+        Behind a dead number there is nobody, and the ILS is not asked.
+
         Args:
             origin: where loans come from that only the ILS knows.
 
@@ -145,6 +147,9 @@ class FactReader:
             AdapterError: the ILS cannot be asked; nothing was changed.
         """
         adapter = self.adapters[library.code]
+        if standing.is_retired:
+            nobody = PatronFacts(IlsPatronId(scanned.strip()), self._now(), valid=False)
+            return PatronView(standing, nobody, nobody.ils_patron, ())
         identifier = standing.ils_patron or IlsPatronId(scanned.strip())
         lists = Capability.LIST_LOANS in adapter.capabilities
         counted = () if lists else self.ledger.list_unclosed(standing.patron_id)

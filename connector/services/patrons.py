@@ -225,6 +225,8 @@ class PatronService:
             standing = None
         patron = IlsPatronId(exchange.scanned_patron)
         if standing is not None and library.mode is Mode.ENFORCE:
+            if standing.is_retired:
+                return Reason.UNKNOWN_PATRON
             patron = standing.ils_patron or patron
             bar = None if even_barred else find_card_bar(standing, exchange.place.local_date)
             bar = bar or _pin_bar(adapter, patron, exchange)

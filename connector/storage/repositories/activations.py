@@ -30,7 +30,7 @@ from connector.storage.repositories.rows import fetch_row
 from connector.storage.retry import retry_once
 from connector.storage.unit_of_work import UnitOfWork, UnitOfWorkFactory
 
-__all__ = ["StoredActivations", "open_standing", "set_account"]
+__all__ = ["StoredActivations", "next_number", "open_standing", "set_account"]
 
 _APPLICATION = tables.application
 _ATTEMPT_TIME = timedelta(minutes=2)
@@ -71,7 +71,7 @@ class StoredActivations:
                 unit.connection.execute(
                     update(table)
                     .where(table.c.application_id == application_id)
-                    .values(card=card or _next_number(unit, row, cards), error="")
+                    .values(card=card or next_number(unit, row, cards), error="")
                 )
                 row = fetch_row(unit, table, application_id=application_id)
             audit_application(unit, "enrolment.activating", row, actor)
@@ -241,7 +241,7 @@ def _has_other_holder(unit: UnitOfWork, row: Row[Any], card: str) -> bool:
     return False
 
 
-def _next_number(unit: UnitOfWork, row: Row[Any], cards: CardRange) -> str:
+def next_number(unit: UnitOfWork, row: Row[Any], cards: CardRange) -> str:
     """Return the next number of the range that nobody has."""
     while True:
         number = cards.number_of(_next_serial(unit, row.institution, cards))

@@ -6,6 +6,7 @@ Nothing here knows a school or a consent; how a person lies in columns is in ``p
 - a number is stored as a keyed digest and looked for by every key of the key file;
 - ``resolve`` is one raw statement, because it runs at every exchange;
 - of several people whom the scanned numbers fit, the first number in the caller's order decides;
+  a number that was retired, as of a lost card, fits last, and says so;
 - an item that is lost counts as a violation until the library has settled it (scenario 43);
 - what erasing means is in ``erasing``.
 """
@@ -48,9 +49,9 @@ _BY_ACCOUNT = (
     "AND a.institution = ? WHERE a.ils_patron = ? AND p.erased_at IS NULL"
 )
 _BY_DIGEST = (
-    f"{_STANDING}, i.kind, i.digest FROM identifier i "
+    f"{_STANDING}, i.kind, i.digest, i.retired_at IS NOT NULL FROM identifier i "
     f"JOIN person p ON p.person_id = i.person_id {_ACCOUNT} "
-    "WHERE i.retired_at IS NULL AND p.erased_at IS NULL AND i.digest IN "
+    "WHERE p.erased_at IS NULL AND i.digest IN "
 )
 _STATES = {state.value: state for state in StandingState}
 
@@ -68,7 +69,10 @@ class StoredPeople(PeopleInBulk):
     def resolve(
         self, scanned: Sequence[Identifier], institution: InstitutionId
     ) -> PatronStanding | None:
-        """Return the enrolled patron with any of these identifiers, or None."""
+        """Return the enrolled patron with any of these identifiers, or None.
+
+        Behind a retired one alone, nobody may be served: see ``PatronStanding.is_retired``.
+        """
         digests = {
             digest: order
             for order, identifier in reversed(list(enumerate(scanned)))
@@ -79,12 +83,14 @@ class StoredPeople(PeopleInBulk):
         marks = ", ".join("?" * len(digests))
         rows = self._database.fetch(f"{_BY_DIGEST}({marks})", (institution, *digests))
         fits = [
-            (order, row) for row in rows if scanned[order := digests[bytes(row[10])]].kind == row[9]
+            (bool(row[11]), order, row)
+            for row in rows
+            if scanned[order := digests[bytes(row[10])]].kind == row[9]
         ]
         if not fits:
             return None
-        _, row = min(fits, key=lambda fit: fit[0])
-        return self._standing(row, scanned_kind=row[9])
+        retired, _, row = min(fits, key=lambda fit: fit[:2])
+        return self._standing(row, scanned_kind=row[9], retired=retired)
 
     def find_standing(
         self, patron_id: PatronId, institution: InstitutionId
@@ -100,7 +106,9 @@ class StoredPeople(PeopleInBulk):
         rows = self._database.fetch(_BY_ACCOUNT, (institution, ils_patron))
         return self._standing(rows[0], scanned_kind="") if len(rows) == 1 else None
 
-    def _standing(self, row: Sequence[Any], *, scanned_kind: str) -> PatronStanding:
+    def _standing(
+        self, row: Sequence[Any], *, scanned_kind: str, retired: bool = False
+    ) -> PatronStanding:
         account_ends = person_rows.read_date(row[7])
         ended = account_ends is not None and account_ends < self._work.now().date()
         return PatronStanding(
@@ -113,6 +121,7 @@ class StoredPeople(PeopleInBulk):
             expires=person_rows.read_date(row[4]),
             violations=row[8],
             stage=row[5],
+            is_retired=retired,
         )
 
     # --- the register ---------------------------------------------------------------------------
@@ -227,7 +236,7 @@ class StoredPeople(PeopleInBulk):
 
     @retry_once
     def retire_identifier(self, patron_id: PatronId, identifier: Identifier) -> bool:
-        """End a number, as of a lost card: it resolves to nobody and nobody else can get it."""
+        """End a number, as of a lost card: nobody is served by it and nobody else can get it."""
         digests = [digest for _, digest in self._keyring.digests(identifier)]
         table = tables.identifier
         with self._work.begin() as unit:
