@@ -75,8 +75,12 @@ class LocalPatrons(LocalBase):
         """Create the patron or change our own.
 
         Raises:
-            UnexpectedResponse: ``duplicate_card`` or ``duplicate_identifier``.
+            UnexpectedResponse: ``duplicate_card``, ``duplicate_identifier`` or ``not_ours``.
+            NotFound: there is no account to adopt.
         """
+        if patron.adopt is not None:
+            with self.database.write() as connection:
+                return self._adopt_patron(connection, patron, patron.adopt)
         pin_hash = None if patron.pin is None else self.hash_pin(patron.pin)
         try:
             with self.database.write() as connection:
@@ -131,6 +135,52 @@ class LocalPatrons(LocalBase):
                 (patron_id, kind, value),
             )
         return PatronUpsert(patron.card, created=row is None)
+
+    def _adopt_patron(
+        self, connection: Connection, patron: PatronInput, account: IlsPatronId
+    ) -> PatronUpsert:
+        """Make an account of the desk ours: external id, category and expiry, nothing else."""
+        found = self.find_patron_row(connection, account)
+        if found is None:
+            raise NotFound("patron")
+        known = connection.exec_driver_sql(
+            "SELECT id, external_id FROM patron WHERE id = ?1 OR external_id = ?2",
+            (found.row_id, patron.external_id),
+        ).fetchall()
+        if any(
+            row_id != found.row_id or external_id not in (None, "", patron.external_id)
+            for row_id, external_id in known
+        ):
+            raise self.fail("not_ours")
+        connection.exec_driver_sql(
+            "UPDATE patron SET external_id = ?, category = ?, expires = ? WHERE id = ?",
+            (
+                patron.external_id,
+                patron.category,
+                patron.expires.isoformat() if patron.expires else None,
+                found.row_id,
+            ),
+        )
+        return PatronUpsert(found.card, created=False)
+
+    def add_desk_patron(
+        self, card: str, *, name: str, category: str = "adult", pin: str | None = None
+    ) -> IlsPatronId:
+        """Open an account as the staff desk does: it is not ours and has no external id.
+
+        Raises:
+            UnexpectedResponse: ``duplicate_card``.
+        """
+        pin_hash = None if pin is None else self.hash_pin(pin)
+        try:
+            with self.database.write() as connection:
+                connection.exec_driver_sql(
+                    "INSERT INTO patron (card, name, category, pin_hash) VALUES (?, ?, ?, ?)",
+                    (card, name, category, pin_hash),
+                )
+        except IntegrityError as err:
+            raise self.fail("duplicate_card") from err
+        return IlsPatronId(card)
 
     def block_patron(self, identifier: IlsPatronId, reason: BlockReason) -> None:
         """Block borrowing; the same reason twice is one block."""

@@ -65,6 +65,8 @@ class Capability(StrEnum):
     VERIFY_PIN = "verify_pin"
     FIND_PATRON = "find_patron"
     UPSERT_PATRON = "upsert_patron"
+    ADOPT_PATRON = "adopt_patron"
+    """``upsert_patron`` obeys ``adopt``."""
     BLOCK_PATRON = "block_patron"
     UNBLOCK_PATRON = "unblock_patron"
     CLOSE_PATRON = "close_patron"
@@ -111,6 +113,7 @@ class BlockReason(StrEnum):
     CARD_RETAINED = "card_retained"
     CARD_LOST = "card_lost"
     CONSENT_WITHDRAWN = "consent_withdrawn"
+    CARD_EXCHANGED = "card_exchanged"
     STAFF = "staff"
 
 
@@ -251,6 +254,10 @@ class PatronInput:
         identifiers: further numbers that the ILS should find the patron by, kind → number (only
             where consented).
         pin: set once at creation; None leaves it alone.
+        adopt: an account that is not ours becomes ours (A29): it gets the external id, the category
+            and the expiry; its number, name, PIN, phone, blocks, loans and holds stay as they are,
+            and whatever else is given here is left out. Repeating it changes nothing. Only with
+            ADOPT_PATRON.
     """
 
     external_id: str
@@ -265,6 +272,7 @@ class PatronInput:
     school: str = ""
     class_name: str = ""
     identifiers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    adopt: IlsPatronId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,7 +369,14 @@ class Patrons(Protocol):
 
     def upsert_patron(self, patron: PatronInput) -> PatronUpsert:
         """Create the patron, or change the one with the same ``external_id``; never touch another
-        account.
+        account, except the one that ``adopt`` names.
+
+        Raises:
+            UnexpectedResponse: ``duplicate_card`` or ``duplicate_identifier``: another account has
+                the number; ``not_ours``: the account to adopt is somebody else's, or there is one
+                with this external id already.
+            NotFound: there is no account to adopt.
+            UnsupportedOperation: ``adopt`` was given without ADOPT_PATRON.
         """
         ...
 

@@ -7,6 +7,7 @@ Nothing here knows an adapter. Each test skips what is not claimed.
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -108,6 +109,41 @@ class PatronContract:
         with pytest.raises(AdapterError):
             adapter.upsert_patron(stranger)
         assert adapter.fetch_patron(patron).name == known.name
+
+    def test_an_account_that_is_there_becomes_ours(self, adapter: IlsAdapter, seed: Seed) -> None:
+        require(adapter, Capability.ADOPT_PATRON, Capability.FETCH_PATRON, Capability.VERIFY_PIN)
+        require(adapter, Capability.FIND_PATRON, Capability.CHECKOUT)
+        patron, item = seed.new_desk_patron(pin=_PIN), seed.new_item()
+        assert adapter.checkout(patron, item, context()).ok
+        before = adapter.fetch_patron(patron)
+        given = PatronInput(
+            external_id=str(uuid.uuid4()),
+            card=IlsPatronId(f"{patron}X"),
+            name="别人",
+            category=before.category,
+            expires=date(2040, 8, 31),
+            pin=_WRONG_PIN,
+            adopt=patron,
+        )
+        for _ in range(2):
+            result = adapter.upsert_patron(given)
+            assert (result.ils_patron, result.created) == (patron, False)
+        after = adapter.fetch_patron(patron)
+        assert (after.name, after.ils_patron) == (before.name, patron)
+        assert after.expires == date(2040, 8, 31)
+        assert [loan.barcode for loan in after.loans] == [item]
+        assert adapter.verify_pin(patron, _PIN) is True
+        assert adapter.find_patron(external_id=given.external_id) == patron
+        with pytest.raises(UnexpectedResponse) as refused:
+            adapter.upsert_patron(replace(given, external_id=str(uuid.uuid4())))
+        assert refused.value.code == "not_ours"
+
+    def test_adopting_nobody_is_not_found(self, adapter: IlsAdapter, seed: Seed) -> None:
+        require(adapter, Capability.ADOPT_PATRON)
+        del seed
+        given = PatronInput(str(uuid.uuid4()), NOBODY, "别人", "adult", adopt=NOBODY)
+        with pytest.raises(NotFound):
+            adapter.upsert_patron(given)
 
     def test_blocks_are_undone_by_their_reason(self, adapter: IlsAdapter, seed: Seed) -> None:
         require(adapter, Capability.BLOCK_PATRON, Capability.UNBLOCK_PATRON)

@@ -164,6 +164,12 @@ class FakeIls(FakeCirculation):
         self.stock.patrons[identifier] = FakePatron(identifier, pin=pin, expires=expires, **values)
         return identifier
 
+    def add_desk_patron(
+        self, card: str, *, name: str, category: str = "adult", pin: str | None = None
+    ) -> IlsPatronId:
+        """Open an account at the desk, as the contract suite does."""
+        return self.new_patron(card, name=name, category=category, pin=pin)
+
     def new_item(
         self, barcode: str, title: str = "", *, languages: Iterable[str] = ("chi",), **values: Any
     ) -> Barcode:

@@ -129,9 +129,22 @@ class FakePatrons(FakeCore):
 
     def upsert_patron(self, patron: PatronInput) -> PatronUpsert:
         """Create the patron, or change our own."""
+        if patron.adopt is not None:
+            return self.perform(
+                Capability.ADOPT_PATRON, lambda: self._adopt(patron), patron=patron.adopt
+            )
         return self.perform(
             Capability.UPSERT_PATRON, lambda: self._save(patron), patron=patron.card
         )
+
+    def _adopt(self, given: PatronInput) -> PatronUpsert:
+        account = self.require_patron(given.adopt or given.card)
+        ours = [p for p in self.stock.patrons.values() if p.external_id == given.external_id]
+        if account.external_id not in ("", given.external_id) or (ours and ours != [account]):
+            raise UnexpectedResponse(self.name, self.institution_id, "not_ours")
+        account.external_id, account.category = given.external_id, given.category
+        account.expires = given.expires
+        return PatronUpsert(account.card, created=False)
 
     def _save(self, given: PatronInput) -> PatronUpsert:
         ours = next(

@@ -39,6 +39,10 @@ class FakeSeed:
             identifiers=dict(identifiers or {}),
         )
 
+    def new_desk_patron(self, *, pin: str) -> IlsPatronId:
+        """Open an account at the desk."""
+        return self.ils.add_desk_patron(f"ZZ-P{self.ils.stock.next_id()}", name="契约测试", pin=pin)
+
     def external_id_of(self, patron: IlsPatronId) -> str:
         """Return the external id under which a patron was made."""
         return self.ils.stock.patrons[patron].external_id

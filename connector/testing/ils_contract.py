@@ -15,6 +15,7 @@ patrons and items itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -47,6 +48,7 @@ _CALLS: Mapping[Capability, Callable[[IlsAdapter], object]] = {
     Capability.VERIFY_PIN: lambda ils: ils.verify_pin(NOBODY, "0000"),
     Capability.FIND_PATRON: lambda ils: ils.find_patron(external_id="zz-contract"),
     Capability.UPSERT_PATRON: lambda ils: ils.upsert_patron(_PATRON),
+    Capability.ADOPT_PATRON: lambda ils: ils.upsert_patron(replace(_PATRON, adopt=NOBODY)),
     Capability.BLOCK_PATRON: lambda ils: ils.block_patron(NOBODY, BlockReason.STAFF),
     Capability.UNBLOCK_PATRON: lambda ils: ils.unblock_patron(NOBODY, BlockReason.STAFF),
     Capability.CLOSE_PATRON: lambda ils: ils.close_patron(NOBODY),
