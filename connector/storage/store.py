@@ -92,8 +92,8 @@ def _require_tables(database: Database) -> None:
 
 def _require_keys(database: Database, keyring: Keyring) -> None:
     """Refuse other keys: with them no card is recognised, and every pupil passes as a stranger."""
-    found = database.fetch("SELECT key_id FROM identifier LIMIT 1", ())
-    if found and found[0][0] not in keyring.key_ids:
+    found = database.fetch("SELECT DISTINCT key_id FROM identifier", ())
+    if any(row[0] not in keyring.key_ids for row in found):
         raise ConfigurationError(
             "The key file does not belong to this database.",
             "Restore the key file that was in use with it, or correct [store] key_file and url.",
