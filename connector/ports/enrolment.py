@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Literal, Protocol
 
 from connector.domain.card import CardRange
+from connector.domain.consent import Consent
 from connector.domain.enrolment import (
     ApplicationState,
     ConsentScope,
@@ -176,29 +177,6 @@ class Application:
     campaign_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Consent:
-    """A guardian's latest answer for one scope.
-
-    Attributes:
-        evidence: where the signed form is kept; a reference, never a name.
-    """
-
-    patron_id: PatronId
-    scope: ConsentScope
-    text_version: str
-    given: bool
-    recorded_at: datetime
-    withdrawn_at: datetime | None = None
-    evidence: str = field(default="", repr=False)
-    text_digest: str = ""
-
-    @property
-    def holds(self) -> bool:
-        """Whether the consent was given and not withdrawn."""
-        return self.given and self.withdrawn_at is None
-
-
 class EnrolmentStore(Protocol):
     """Applications and what belongs to them; every method is one transaction, audited."""
 
@@ -359,6 +337,7 @@ class EnrolmentStore(Protocol):
         scope: ConsentScope,
         *,
         text_version: str,
+        text_digest: str = "",
         given: bool,
         evidence: str,
         actor: str,
@@ -377,12 +356,19 @@ class EnrolmentStore(Protocol):
         """Return the latest answer for each scope."""
         ...
 
+    def list_latest_consents(
+        self, institution: InstitutionId, scope: ConsentScope
+    ) -> Mapping[PatronId, Consent]:
+        """Return the latest answer of every person of a library for one scope."""
+        ...
+
     def record_undertaking(
         self,
         patron_id: PatronId,
         institution: InstitutionId,
         *,
         text_version: str,
+        text_digest: str = "",
         evidence: str,
         actor: str,
         now: datetime,
@@ -404,6 +390,17 @@ class EnrolmentStore(Protocol):
             refused: numbers of which a keyed digest stays, so that September does not ask again
                 (decision 20).
         """
+        ...
+
+    def remember_refusal(
+        self,
+        identifiers: Sequence[Identifier],
+        institution: InstitutionId,
+        *,
+        actor: str,
+        now: datetime,
+    ) -> None:
+        """Keep a keyed digest of each number, so that no roster brings the child again."""
         ...
 
     def forget_refusal(self, identifiers: Sequence[Identifier]) -> None:

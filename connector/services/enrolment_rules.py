@@ -5,15 +5,20 @@ Nothing here decides. Rules: A36 (the library numbers the cards), decisions 19â€
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from connector.domain.card import CardRange
+from connector.domain.consent import ConsentRules, ConsentTerms
 from connector.domain.enrolment import RowContext
 from connector.domain.ids import InstitutionId
+from connector.domain.school import SchoolSystem, last_day_of_stage, school_year_of
+from connector.enrolment.consent_texts import list_widening
 from connector.errors import ConfigurationError
 from connector.ports.enrolment import School
+from connector.ports.schools import ClassMember
 from connector.settings import EnrolmentSettings
 
 __all__ = ["EnrolmentRules"]
@@ -33,6 +38,9 @@ class EnrolmentRules:
             pupil by them (A11); empty = none, the connector alone resolves them.
         unanswered_for: how long an application waits for its guardian's answer; None = for ever.
         pin_digits: length of the random PIN.
+        widened_in: versions of the consent text that agree to more than the one before.
+        consent_at_fourteen: a guardian consents anew when the child turns 14 (scenario 7).
+        grace_days: how long after the end of his stage a pupil's card stays valid.
     """
 
     institution: InstitutionId
@@ -48,6 +56,9 @@ class EnrolmentRules:
     home_branch: str = ""
     unanswered_for: timedelta | None = timedelta(days=180)
     pin_digits: int = 6
+    widened_in: tuple[str, ...] = ()
+    consent_at_fourteen: bool = False
+    grace_days: int = 90
 
     @classmethod
     def from_settings(
@@ -56,7 +67,8 @@ class EnrolmentRules:
         """Return the rules that ``[enrolment]`` gives a library.
 
         Raises:
-            ConfigurationError: the card range is impossible.
+            ConfigurationError: the card range is impossible, or the folder of own texts is not
+                there or holds what is not a text.
         """
         numbers = settings.cards
         try:
@@ -75,7 +87,20 @@ class EnrolmentRules:
             ask_again_after_refusal=settings.ask_again_after_refusal,
             numbers_for_ils=settings.numbers_for_ils,
             unanswered_for=timedelta(days=settings.purge_unanswered_days),
+            widened_in=list_widening(settings.consent_texts),
+            consent_at_fourteen=settings.consent_at_fourteen,
+            grace_days=settings.grace_days,
         )
+
+    @property
+    def consent_terms(self) -> ConsentTerms:
+        """The text that guardians are shown now."""
+        return ConsentTerms(self.consent_text_version, self.widened_in)
+
+    @property
+    def consent_rules(self) -> ConsentRules:
+        """What the programme asks of a consent beyond the law."""
+        return ConsentRules(self.zone, self.consent_at_fourteen)
 
     def today(self, now: datetime) -> date:
         """Return the calendar day in the library's zone."""
@@ -85,10 +110,46 @@ class EnrolmentRules:
         """Return what the rows of a school's roster are checked against."""
         return RowContext(self.today(now), school.stage, self.districts)
 
-    def expiry(self, now: datetime) -> date | None:
-        """Return the last day of a card that is activated now."""
+    def expiry(
+        self,
+        now: datetime,
+        level: int | None = None,
+        system: SchoolSystem | None = None,
+        school_year: int | None = None,
+    ) -> date | None:
+        """Return the last day of a card that is opened now.
+
+        It is the end of the pupil's stage and some days of grace where his level is known, else
+        ``valid_years`` from today; so it is too where that end has passed.
+
+        Args:
+            level: the pupil's, in ``school_year`` (this one by default).
+        """
+        today = self.today(now)
+        if level is not None:
+            year = school_year_of(today) if school_year is None else school_year
+            end = last_day_of_stage(level, system or SchoolSystem.SIX_THREE, year)
+            if end >= today:
+                return end + timedelta(days=self.grace_days)
         if self.valid_years is None:
             return None
-        today = self.today(now)
         day = 28 if (today.month, today.day) == (2, 29) else today.day
         return today.replace(year=today.year + self.valid_years, day=day)
+
+    def expiry_for(
+        self, now: datetime, member: ClassMember | None, schools: Mapping[str, School]
+    ) -> date | None:
+        """Return the last day of the card of a pupil in a class; None = in no class.
+
+        Args:
+            schools: by id.
+        """
+        if member is None:
+            return self.expiry(now)
+        school = schools.get(member.school_class.school_id)
+        return self.expiry(
+            now,
+            level=member.school_class.level,
+            system=school.system if school else None,
+            school_year=member.school_year,
+        )

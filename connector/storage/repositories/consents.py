@@ -8,10 +8,11 @@ ever opened is not removed here.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import and_, delete, exists, false, insert, or_, select, update
+from sqlalchemy import Row, and_, delete, exists, false, insert, or_, select, update
 
 from connector.domain.enrolment import ApplicationState, ConsentScope
 from connector.domain.ids import Identifier, InstitutionId, PatronId
@@ -19,7 +20,7 @@ from connector.errors import StorageConflict
 from connector.ports.enrolment import Consent
 from connector.storage import tables
 from connector.storage.retry import retry_once
-from connector.storage.unit_of_work import UnitOfWorkFactory
+from connector.storage.unit_of_work import UnitOfWork, UnitOfWorkFactory
 
 __all__ = ["StoredConsents"]
 
@@ -48,6 +49,7 @@ class StoredConsents:
         scope: ConsentScope,
         *,
         text_version: str,
+        text_digest: str = "",
         given: bool,
         evidence: str,
         actor: str,
@@ -62,6 +64,7 @@ class StoredConsents:
                     person_id=patron_id,
                     scope=scope.value,
                     text_version=text_version,
+                    text_digest=text_digest,
                     given_at=now if given else None,
                     refused_at=None if given else now,
                     evidence=evidence,
@@ -113,20 +116,20 @@ class StoredConsents:
         )
         with self._units.database.read() as connection:
             rows = connection.execute(query).all()
-        latest = {
-            row.scope: Consent(
-                patron_id=patron_id,
-                scope=ConsentScope(row.scope),
-                text_version=row.text_version,
-                given=row.given_at is not None,
-                recorded_at=row.recorded_at,
-                withdrawn_at=row.withdrawn_at,
-                evidence=row.evidence,
-                text_digest=row.text_digest,
-            )
-            for row in rows
-        }
-        return tuple(latest.values())
+        return tuple({row.scope: _consent(row) for row in rows}.values())
+
+    def list_latest_consents(
+        self, institution: InstitutionId, scope: ConsentScope
+    ) -> Mapping[PatronId, Consent]:
+        """Return the latest answer of every person of a library for one scope."""
+        table = tables.consent
+        query = (
+            select(table)
+            .where(table.c.institution == institution, table.c.scope == scope.value)
+            .order_by(table.c.recorded_at, table.c.consent_id)
+        )
+        with self._units.database.read() as connection:
+            return {PatronId(row.person_id): _consent(row) for row in connection.execute(query)}
 
     @retry_once
     def record_undertaking(
@@ -135,6 +138,7 @@ class StoredConsents:
         institution: InstitutionId,
         *,
         text_version: str,
+        text_digest: str = "",
         evidence: str,
         actor: str,
         now: datetime,
@@ -147,6 +151,7 @@ class StoredConsents:
                     institution=institution,
                     person_id=patron_id,
                     text_version=text_version,
+                    text_digest=text_digest,
                     given_at=now,
                     evidence=evidence,
                     recorded_by=actor,
@@ -187,18 +192,7 @@ class StoredConsents:
             institution = unit.connection.execute(
                 select(tables.person.c.institution).filter_by(person_id=patron_id)
             ).scalar()
-            for identifier in refused:
-                key_id, digest = unit.keyring.refusal_digests(identifier)[0]
-                unit.insert_or_ignore(
-                    tables.refusal,
-                    {
-                        "digest": digest,
-                        "key_id": key_id,
-                        "institution": institution or "",
-                        "scope": ConsentScope.CARD.value,
-                        "refused_at": now,
-                    },
-                )
+            _keep_digests(unit, refused, institution or "", now)
             unit.connection.execute(
                 delete(tables.person).where(tables.person.c.person_id == patron_id)
             )
@@ -209,6 +203,20 @@ class StoredConsents:
                 detail={"refused": int(bool(refused))},
                 institution=institution or "",
             )
+
+    @retry_once
+    def remember_refusal(
+        self,
+        identifiers: Sequence[Identifier],
+        institution: InstitutionId,
+        *,
+        actor: str,
+        now: datetime,
+    ) -> None:
+        """Keep a keyed digest of each number."""
+        with self._units.begin() as unit:
+            if _keep_digests(unit, identifiers, institution, now):
+                unit.audit("refusal.remembered", actor=actor, institution=institution)
 
     @retry_once
     def forget_refusal(self, identifiers: Sequence[Identifier]) -> None:
@@ -231,3 +239,36 @@ class StoredConsents:
         query = select(exists().where(table.c.institution == institution, or_(false(), *digests)))
         with self._units.database.read() as connection:
             return bool(connection.execute(query).scalar_one())
+
+
+def _keep_digests(
+    unit: UnitOfWork, identifiers: Sequence[Identifier], institution: str, now: datetime
+) -> int:
+    """Write the digests by the active key; return how many are new."""
+    kept = 0
+    for identifier in identifiers:
+        key_id, digest = unit.keyring.refusal_digests(identifier)[0]
+        kept += unit.insert_or_ignore(
+            tables.refusal,
+            {
+                "digest": digest,
+                "key_id": key_id,
+                "institution": institution,
+                "scope": ConsentScope.CARD.value,
+                "refused_at": now,
+            },
+        )
+    return kept
+
+
+def _consent(row: Row[Any]) -> Consent:
+    return Consent(
+        patron_id=PatronId(row.person_id),
+        scope=ConsentScope(row.scope),
+        text_version=row.text_version,
+        given=row.given_at is not None,
+        recorded_at=row.recorded_at,
+        withdrawn_at=row.withdrawn_at,
+        evidence=row.evidence,
+        text_digest=row.text_digest,
+    )
