@@ -1,7 +1,7 @@
 """The words of the personal file and of the yearly report, in Chinese and English.
 
-Nothing here knows a person; the words lie in ``privacy_words.toml``. Rule: a word that is missing is
-shown as its code, so that nothing is left out.
+Nothing here knows a person; the words lie in ``privacy_words.toml``. Rule: where a word is missing
+its code is shown, so that nothing is left out.
 """
 
 from __future__ import annotations
@@ -29,6 +29,12 @@ class PrivacyWords:
         """Return a word, with its blanks filled in; the key itself where there is none."""
         pair = self._content[group].get(key)
         return key if pair is None else str(pair[self._position]).format(**values)
+
+    def value(self, table: str, code: str) -> str:
+        """Return what a code means in a table; the code itself where there is no word."""
+        words = self._content["values"]
+        pair = words.get(f"{table}.{code}") or words.get(code)
+        return code if pair is None else str(pair[self._position])
 
     def about_table(self, table: str, part: str, **values: object) -> str:
         """Return ``title``, ``purpose`` or ``kept`` of a table."""

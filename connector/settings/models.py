@@ -440,6 +440,7 @@ class PrivacySettings(Table):
         refusal_days: the digest of a refusal is kept for this long.
         audit_days: audit entries are kept for this long; three years at least (PIPL art. 56).
         outbox_days: messages that were delivered are kept for this long.
+        task_days: tasks of the staff that are done are kept for this long.
     """
 
     loan_history_days: Annotated[int, Field(ge=1)] = 180
@@ -447,6 +448,7 @@ class PrivacySettings(Table):
     refusal_days: Annotated[int, Field(ge=1)] = 1100
     audit_days: Annotated[int, Field(ge=1096)] = 3650
     outbox_days: Annotated[int, Field(ge=1)] = 90
+    task_days: Annotated[int, Field(ge=1)] = 365
 
 
 class LogSettings(Table):

@@ -184,6 +184,7 @@ digits = 8
 # refusal_days = 1100               # the digest of a refusal
 # audit_days = 3650                 # three years at least
 # outbox_days = 90
+# task_days = 365                   # tasks that are done
 
 # ---------------------------------------------------------------- the program itself
 [log]

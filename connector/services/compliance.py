@@ -1,0 +1,372 @@
+"""The figures of the yearly report on children's data, and the report in words.
+
+Nothing here knows a person: it counts. Rules —
+
+- one data structure; JSON and Markdown in either language are made from it;
+- the audit log is the witness of what was done in the year, the database of what is held now;
+- an action that this module does not know is in the list of all actions nevertheless.
+
+Facts: 未成年人网络保护条例 art. 37 (yearly audit), PIPL art. 28, 31, 51, 54–56.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, tzinfo
+from typing import Any, Protocol
+
+from connector.domain.identity import age_on
+from connector.domain.ids import InstitutionId
+from connector.ports.clock import Clock
+from connector.ports.privacy import ActionCount, Due, PrivacyStore
+from connector.ports.store import AuditLog
+from connector.services.personal_file import escape_markdown
+from connector.services.privacy import KeepingTimes
+from connector.services.privacy_words import PrivacyWords
+from connector.services.retention import RETENTION_RAN, RetentionService
+
+__all__ = ["FORMAT", "ComplianceReport", "ComplianceService", "EnrolmentTerms", "Problem"]
+
+FORMAT = "onecard-compliance-report/1"
+REPORTED = "privacy.reported"
+_CHILD_YEARS = 14
+_TASK_DAYS = timedelta(days=30)
+_CLOSING_DAYS = timedelta(days=90)
+
+_RIGHTS: Mapping[str, tuple[str, ...]] = {
+    "exports": ("privacy.exported",),
+    "erasures": ("person.erased", "enrolment.erased"),
+    "closings": ("closing.begun",),
+    "lists": ("enrolment.exported", "list.exported"),
+    "unmasked": ("enrolment.exported_unmasked", "list.exported_unmasked"),
+    "retention_runs": (RETENTION_RAN,),
+    "key_rotations": ("keys.rotated",),
+    "backups": ("backup.made",),
+    "restores": ("backup.restored",),
+    "reports": (REPORTED,),
+}
+"""Line of the report → actions of the audit log that are counted in it."""
+_LOOKING = ("exported", "searched", "looked", "listed", "found", "shown")
+_FAILING = ("not_found", "failed", "refused", "blocked", "denied", "rejected")
+
+
+class EnrolmentTerms(Protocol):
+    """What the report says of ``[enrolment]`` of the settings."""
+
+    @property
+    def purge_unanswered_days(self) -> int:
+        """After how many days an unanswered application goes."""
+
+    @property
+    def consent_text_version(self) -> str:
+        """Version of the consent text."""
+
+    @property
+    def consent_at_fourteen(self) -> bool:
+        """Whether a guardian consents anew when the child turns 14."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that a person has to put right."""
+
+    code: str
+    count: int = 0
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ComplianceReport:
+    """Figures, codes and staff accounts; nothing about a person.
+
+    Attributes:
+        children: by (library, age, school stage, state); age: ``under_14``, ``from_14``,
+            ``unknown``.
+        consents: by (scope, ``given | refused | withdrawn``).
+        actions: all of the year.
+    """
+
+    year: int
+    made_at: datetime
+    children: Mapping[tuple[str, str, str, str], int]
+    consents: Mapping[tuple[str, str], int]
+    actions: Sequence[ActionCount]
+    audit_intact: bool
+    audit_entries: int
+    settings: Mapping[str, str | int | bool]
+    due: Sequence[Due]
+    problems: Sequence[Problem]
+
+    def document(self) -> dict[str, Any]:
+        """Return what JSON is written from."""
+        by_action = Counter[str]()
+        for entry in self.actions:
+            by_action[entry.action] += entry.count
+        return {
+            "format": FORMAT,
+            "year": self.year,
+            "made_at": self.made_at.isoformat(timespec="seconds"),
+            "children": {
+                "total": sum(self.children.values()),
+                "by_age": _sum_by(self.children, 1),
+                "by_stage": _sum_by(self.children, 2),
+                "by_state": _sum_by(self.children, 3),
+                "rows": [
+                    dict(zip(("library", "age", "stage", "state"), key, strict=True))
+                    | {"count": count}
+                    for key, count in sorted(self.children.items())
+                ],
+            },
+            "consents": [
+                {"scope": scope, "answer": answer, "count": count}
+                for (scope, answer), count in sorted(self.consents.items())
+            ],
+            "rights": {
+                line: sum(by_action[action] for action in actions)
+                for line, actions in _RIGHTS.items()
+            },
+            "looked": self._entries(_LOOKING),
+            "failed": self._entries(_FAILING),
+            "actions": dict(sorted(by_action.items())),
+            "audit": {"intact": self.audit_intact, "entries": self.audit_entries},
+            "settings": dict(self.settings),
+            "due": [
+                {
+                    "rule": due.rule.value,
+                    "count": due.count,
+                    "oldest": None if due.oldest is None else due.oldest.date().isoformat(),
+                }
+                for due in self.due
+            ],
+            "problems": [
+                {"code": problem.code, "count": problem.count, "name": problem.name}
+                for problem in self.problems
+            ],
+        }
+
+    def markdown(self, words: PrivacyWords) -> str:
+        """Return the report in words."""
+        return _Markdown(self.document(), words).text()
+
+    def _entries(self, endings: tuple[str, ...]) -> list[dict[str, Any]]:
+        counts = Counter[tuple[str, str]]()
+        for entry in self.actions:
+            word = entry.action.rpartition(".")[2]
+            if any(word == ending or word.startswith(f"{ending}_") for ending in endings):
+                counts[entry.actor, entry.action] += entry.count
+        return [
+            {"actor": actor, "action": action, "count": count}
+            for (actor, action), count in sorted(counts.items())
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class ComplianceService:
+    """Makes the report."""
+
+    store: PrivacyStore
+    audit: AuditLog
+    retention: RetentionService
+    times: KeepingTimes
+    terms: EnrolmentTerms
+    stale_after: Mapping[tuple[InstitutionId | str, str], timedelta]
+    zone: tzinfo
+    now: Clock
+
+    def make_report(self, year: int, *, actor: str) -> ComplianceReport:
+        """Count everything; audited."""
+        now = self.now()
+        since = datetime(year, 1, 1, tzinfo=self.zone)
+        until = datetime(year + 1, 1, 1, tzinfo=self.zone)
+        actions = self.store.count_actions(since, until)
+        children = self._count_children(now.astimezone(self.zone).date())
+        intact, entries = self.audit.verify()
+        due = tuple(self.retention.list_due(actor=actor))
+        report = ComplianceReport(
+            year=year,
+            made_at=now.astimezone(self.zone),
+            children=children,
+            consents=_count_consents(actions),
+            actions=actions,
+            audit_intact=intact,
+            audit_entries=entries,
+            settings=self._settings(),
+            due=due,
+            problems=(
+                *([] if intact else [Problem("audit_broken")]),
+                *self._problems(now, children),
+            ),
+        )
+        self.audit.append(REPORTED, actor=actor, detail={"year": year})
+        return report
+
+    def _count_children(self, today: date) -> dict[tuple[str, str, str, str], int]:
+        counts = Counter[tuple[str, str, str, str]]()
+        for child in self.store.list_children():
+            age = "unknown" if child.birth_date is None else _age_group(child.birth_date, today)
+            counts[child.institution, age, child.stage or "unknown", child.state] += 1
+        return dict(counts)
+
+    def _settings(self) -> dict[str, str | int | bool]:
+        times, terms = self.times, self.terms
+        return {
+            "encryption": True,
+            "lookup": True,
+            "masking": True,
+            "loan_history_days": times.loan_history_days,
+            "closed_person_days": times.closed_person_days,
+            "refusal_days": times.refusal_days,
+            "audit_days": times.audit_days,
+            "outbox_days": times.outbox_days,
+            "task_days": times.task_days,
+            "purge_unanswered_days": terms.purge_unanswered_days,
+            "consent_text_version": terms.consent_text_version,
+            "consent_at_fourteen": terms.consent_at_fourteen,
+        }
+
+    def _problems(
+        self, now: datetime, children: Mapping[tuple[str, str, str, str], int]
+    ) -> Iterable[Problem]:
+        status = self.retention.status()
+        if status.is_late:
+            yield Problem("retention_late")
+        if status.overdue:
+            yield Problem("retention_due", status.overdue)
+        old = self.store.count_old_keys()
+        if old.people + old.identifiers:
+            yield Problem("old_keys", old.people + old.identifiers)
+        for feed in self.store.list_feeds():
+            limit = self.stale_after.get((feed.institution, feed.name))
+            if limit and (feed.last_ok_at is None or now - feed.last_ok_at > limit):
+                yield Problem("stale_feed", name=feed.name)
+        for tasks in self.store.count_open_tasks(now - _TASK_DAYS):
+            yield Problem("overdue_task", tasks.count, tasks.kind)
+        if late := self.store.count_closings(now - _CLOSING_DAYS):
+            yield Problem("late_closing", late)
+        if unknown := sum(count for key, count in children.items() if key[1] == "unknown"):
+            yield Problem("unknown_age", unknown)
+
+
+class _Markdown:
+    """The document of a report in words."""
+
+    def __init__(self, document: Mapping[str, Any], words: PrivacyWords) -> None:
+        self._document = document
+        self._words = words
+
+    def text(self) -> str:
+        document, word = self._document, self._word
+        lines = [f"# {word('title')} {document['year']}", "", word("basis"), ""]
+        lines += [f"{word('made')}: {document['made_at']}"]
+        children = document["children"]
+        lines += ["", f"## {word('children')}", "", f"{word('total')}: {children['total']}", ""]
+        for group in ("age", "stage", "state"):
+            counts = {
+                self._words.value("person", key): n for key, n in children[f"by_{group}"].items()
+            }
+            lines += [*self._pairs(word(group), counts), ""]
+        lines += [f"## {word('consents')}", "", *self._consents()]
+        rights = {self._words("actions", key): n for key, n in document["rights"].items()}
+        lines += ["", f"## {word('rights')}", "", *self._pairs(word("action"), rights)]
+        for part in ("looked", "failed"):
+            lines += ["", f"## {word(part)}", "", *self._actors(document[part])]
+        audit = document["audit"]
+        lines += ["", f"## {word('audit')}", ""]
+        lines += [word("intact" if audit["intact"] else "broken") + "  "]
+        lines += [f"{word('entries')}: {audit['entries']}", "", f"## {word('settings')}", ""]
+        lines += [self._setting(key, value) for key, value in document["settings"].items()]
+        lines += ["", f"## {word('retention')}", "", *self._due()]
+        lines += ["", f"## {word('problems')}", "", *self._problems()]
+        lines += ["", f"## {word('actions')}", ""]
+        lines += self._pairs(word("action"), document["actions"])
+        return "\n".join(lines) + "\n"
+
+    def _word(self, key: str) -> str:
+        return self._words("report", key)
+
+    def _pairs(self, title: str, counts: Mapping[str, int]) -> list[str]:
+        if not counts:
+            return [self._word("none")]
+        return _table([title, self._word("count")], [[key, n] for key, n in counts.items()])
+
+    def _consents(self) -> list[str]:
+        answers = ("given", "refused", "withdrawn")
+        found = {(row["scope"], row["answer"]): row["count"] for row in self._document["consents"]}
+        if not found:
+            return [self._word("none")]
+        return _table(
+            [self._word("scope"), *(self._word(answer) for answer in answers)],
+            [
+                [self._words.value("consent", scope), *(found.get((scope, a), 0) for a in answers)]
+                for scope in sorted({scope for scope, _ in found})
+            ],
+        )
+
+    def _actors(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        if not rows:
+            return [self._word("none")]
+        return _table(
+            [self._word("actor"), self._word("action"), self._word("count")],
+            [[row["actor"], row["action"], row["count"]] for row in rows],
+        )
+
+    def _setting(self, key: str, value: object) -> str:
+        told = self._words("settings", key)
+        if key in {"encryption", "lookup", "masking"}:
+            return f"- {told}"
+        if isinstance(value, bool):
+            value = self._words("file", "yes" if value else "no")
+        return f"- {told}: {escape_markdown(str(value))}"
+
+    def _due(self) -> list[str]:
+        return _table(
+            [self._word("rule"), self._word("count"), self._word("oldest")],
+            [
+                [self._words("rules", row["rule"]), row["count"], row["oldest"] or ""]
+                for row in self._document["due"]
+            ],
+        )
+
+    def _problems(self) -> list[str]:
+        problems = self._document["problems"]
+        if not problems:
+            return [self._word("no_problems")]
+        return [
+            "- "
+            + self._words(
+                "problems",
+                problem["code"],
+                count=problem["count"],
+                name=escape_markdown(problem["name"]),
+            )
+            for problem in problems
+        ]
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    lines = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
+    return lines + [
+        "| " + " | ".join(escape_markdown(str(cell)) for cell in row) + " |" for row in rows
+    ]
+
+
+def _sum_by(counts: Mapping[tuple[str, str, str, str], int], place: int) -> dict[str, int]:
+    sums = Counter[str]()
+    for key, count in counts.items():
+        sums[key[place]] += count
+    return dict(sorted(sums.items()))
+
+
+def _age_group(birth_date: date, today: date) -> str:
+    return "under_14" if age_on(birth_date, today) < _CHILD_YEARS else "from_14"
+
+
+def _count_consents(actions: Iterable[ActionCount]) -> dict[tuple[str, str], int]:
+    counts = Counter[tuple[str, str]]()
+    for entry in actions:
+        group, _, answer = entry.action.partition(".")
+        if group == "consent" and answer in {"given", "refused", "withdrawn"}:
+            counts[entry.scope or "card", answer] += entry.count
+    return dict(counts)
