@@ -165,6 +165,7 @@ def plan_promotion(
     system: SchoolSystem,
     levels: Collection[int] = (),
     disabled: Collection[ClassName] = (),
+    disabled_levels: Collection[int] = (),
 ) -> PromotionPlan:
     """Plan the promotion of a school's pupils to a school year.
 
@@ -172,7 +173,7 @@ def plan_promotion(
         pupils: everybody who is in a class of the school now.
         class_map: where it says something else than one level up.
         levels: levels of which the school has grades.
-        disabled: classes that take nobody.
+        disabled, disabled_levels: classes and grades that take nobody.
     """
     moves: list[ClassMove] = []
     leavings: list[ClassLeaving] = []
@@ -187,8 +188,12 @@ def plan_promotion(
         problem = (
             PlanProblem.EARLIER_YEAR
             if year < school_year - 1
-            else _check(place, target, stage=stage, system=system, levels=levels, disabled=disabled)
+            else _check(place, target, stage=stage, system=system, levels=levels)
         )
+        if isinstance(target, ClassName) and (
+            target in disabled or target.level in disabled_levels
+        ):
+            problem = problem or PlanProblem.DISABLED
         if problem is not None:
             problems.append(ClassProblem(place, problem, patrons))
         elif isinstance(target, ClassName):
@@ -218,7 +223,6 @@ def _check(
     stage: SchoolStage | None,
     system: SchoolSystem,
     levels: Collection[int],
-    disabled: Collection[ClassName],
 ) -> PlanProblem | None:
     by_default = find_target(source, {}, stage=stage, system=system, levels=levels)
     if not isinstance(target, ClassName):
@@ -227,7 +231,7 @@ def _check(
         return PlanProblem.NO_SUCH_LEVEL
     if target.level not in {source.level, source.level + 1}:
         return PlanProblem.LEVEL_JUMP
-    return PlanProblem.DISABLED if target in disabled else None
+    return None
 
 
 def _with_reasons(moves: list[ClassMove]) -> tuple[ClassMove, ...]:

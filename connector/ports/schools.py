@@ -239,15 +239,15 @@ class SchoolStore(Protocol):
     # --- last days
 
     def list_expiries(self, patrons: Sequence[PatronId]) -> Mapping[PatronId, date]:
-        """Return the last day of the active cards of these pupils; without one he is left out."""
+        """Return the last day of the open cards of these pupils; without one he is left out."""
         ...
 
     def set_expiries(self, expiries: Mapping[PatronId, date], *, actor: str) -> int:
-        """Set the last day of active cards; return how many changed."""
+        """Set the last day of open cards; return how many changed."""
         ...
 
     def list_expired(self, institution: InstitutionId, before: date) -> tuple[PatronId, ...]:
-        """Return whose active cards had their last day before ``before``."""
+        """Return whose open cards had their last day before ``before``."""
         ...
 
     # --- calendars, liaisons, campaigns

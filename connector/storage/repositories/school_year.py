@@ -34,6 +34,9 @@ LIAISON_CATEGORY = "liaison"
 _CHUNK = 500
 """Ids in one statement; SQLite takes a limited number of parameters."""
 
+_VALID = (StandingState.ACTIVE.value, StandingState.BLOCKED.value)
+"""States of a card that is open."""
+
 _T = TypeVar("_T")
 
 
@@ -298,14 +301,14 @@ class StoredSchoolYear:
     # --- last days
 
     def list_expiries(self, patrons: Sequence[PatronId]) -> Mapping[PatronId, date]:
-        """Return the last day of the active cards of these pupils; without one he is left out."""
+        """Return the last day of the open cards of these pupils; without one he is left out."""
         person = tables.person.c
         found: dict[PatronId, date] = {}
         with self._work.database.read() as connection:
             for chunk in in_chunks(patrons):
                 query = select(person.person_id, person.expires).where(
                     person.person_id.in_(chunk),
-                    person.state == StandingState.ACTIVE.value,
+                    person.state.in_(_VALID),
                     person.expires.is_not(None),
                 )
                 found |= {PatronId(row.person_id): row.expires for row in connection.execute(query)}
@@ -313,7 +316,7 @@ class StoredSchoolYear:
 
     @retry_once
     def set_expiries(self, expiries: Mapping[PatronId, date], *, actor: str) -> int:
-        """Set the last day of active cards; return how many changed."""
+        """Set the last day of open cards; return how many changed."""
         person = tables.person
         by_day: dict[date, list[PatronId]] = defaultdict(list)
         for patron_id, day in expiries.items():
@@ -326,7 +329,7 @@ class StoredSchoolYear:
                         update(person)
                         .where(
                             person.c.person_id.in_(chunk),
-                            person.c.state == StandingState.ACTIVE.value,
+                            person.c.state.in_(_VALID),
                             person.c.expires.is_distinct_from(day),
                         )
                         .values(expires=day, updated_at=unit.now)
@@ -344,13 +347,13 @@ class StoredSchoolYear:
         return changed
 
     def list_expired(self, institution: InstitutionId, before: date) -> tuple[PatronId, ...]:
-        """Return whose active cards had their last day before ``before``."""
+        """Return whose open cards had their last day before ``before``."""
         person = tables.person.c
         query = (
             select(person.person_id)
             .where(
                 person.institution == institution,
-                person.state == StandingState.ACTIVE.value,
+                person.state.in_(_VALID),
                 person.expires < before,
                 person.erased_at.is_(None),
             )

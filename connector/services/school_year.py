@@ -1,0 +1,432 @@
+"""The school year: promotion, leavers, expiry, transfers between schools, and campaigns.
+
+Nothing here asks an ILS. Rules (A04, decision 19, scenarios 27 and 28) —
+
+- a promotion is planned anew when it is run, and whoever is in the new year already is left alone:
+  a second run moves nobody, one that was killed is completed by the next;
+- who has finished the school keeps his card until the end of his stage and the days of grace; the
+  expiry sweep closes it then; an applicant whose card was never opened is closed at once;
+- whose level or school changes gets the last day that follows from it;
+- a transfer moves application and place in one transaction: the old school loses sight of the pupil
+  in the moment in which the new one sees him; card, loans and consent stay.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Protocol
+
+from connector.domain.class_names import ClassName
+from connector.domain.closing import ClosingReason
+from connector.domain.enrolment import CLOSED_STATES
+from connector.domain.ids import InstitutionId, PatronId
+from connector.domain.library import Library
+from connector.domain.patron import StandingState
+from connector.domain.promotion import (
+    ClassLeaving,
+    ClassTarget,
+    PromotionPlan,
+    Pupil,
+    find_target,
+    plan_promotion,
+)
+from connector.domain.school import last_day_of_stage, levels_of
+from connector.errors import ConfigurationError, NotFound
+from connector.log import get_logger
+from connector.ports.clock import Clock
+from connector.ports.enrolment import Application, EnrolmentStore, School
+from connector.ports.schools import Campaign, CampaignCounts, SchoolStore
+from connector.ports.store import PatronRegister
+from connector.ports.tasks import TaskKind, TaskStore
+from connector.services.school_days import find_first_day, find_last_day, find_school_year
+
+__all__ = ["CampaignProgress", "ClosesCards", "PromotionReport", "SchoolYearService"]
+
+_log = get_logger(__name__)
+
+_EARLIEST = timedelta(days=62)
+"""How long before its first day a school year can be promoted to: during the summer before."""
+
+
+class ClosesCards(Protocol):
+    """What closes a card; ``connector.services.closing`` does."""
+
+    def begin(
+        self, institution: InstitutionId, patron_id: PatronId, reason: ClosingReason, *, actor: str
+    ) -> bool:
+        """Begin to close a person's card; say whether anything changed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PromotionReport:
+    """What a promotion did.
+
+    Attributes:
+        plan: as it was when the promotion began.
+        moved: pupils who are in a new class now.
+        left: pupils who have finished the school.
+        dropped: those of them whose card was never opened; their applications are closed.
+        expiries: pupils whose card has another last day now.
+    """
+
+    plan: PromotionPlan
+    moved: int
+    left: int
+    dropped: int
+    expiries: int
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignProgress:
+    """How far a campaign is, school by school."""
+
+    campaign: Campaign
+    schools: tuple[tuple[School, CampaignCounts], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SchoolYearService:
+    """The year at every library of the process.
+
+    Attributes:
+        grace: how long after the end of his stage a pupil's card stays valid.
+    """
+
+    schools: SchoolStore
+    store: EnrolmentStore
+    register: PatronRegister
+    closing: ClosesCards
+    tasks: TaskStore
+    libraries: Mapping[InstitutionId, Library]
+    now: Clock
+    grace: timedelta
+
+    # --- promotion
+
+    def year_on(self, school: School, day: date | None = None) -> int:
+        """Return the school year at a school; today's by default."""
+        return find_school_year(
+            self.schools.list_calendars(school.institution),
+            school,
+            day or self._today(school.institution),
+        )
+
+    def list_targets(self, school: School) -> Mapping[ClassName, ClassTarget]:
+        """Return where every class that has pupils goes without a map, in order."""
+        levels = self._levels(school)
+        return {
+            source: find_target(source, {}, stage=school.stage, system=school.system, levels=levels)
+            for source in dict.fromkeys(
+                ClassName(member.school_class.level, member.school_class.name)
+                for member in self.schools.list_members(school.school_id)
+            )
+        }
+
+    def list_class_names(self, school: School) -> frozenset[ClassName]:
+        """Return the school's classes, and its grades as a whole."""
+        classes = self.schools.list_classes(school.school_id)
+        return frozenset(
+            ClassName(each.level, name) for each in classes for name in (each.name, "")
+        )
+
+    def plan(
+        self, school: School, class_map: Mapping[ClassName, ClassTarget], *, school_year: int
+    ) -> PromotionPlan:
+        """Return what a promotion to a school year would do; nothing is changed.
+
+        Raises:
+            ConfigurationError: it is too early for that year.
+        """
+        calendars = self.schools.list_calendars(school.institution)
+        first = find_first_day(calendars, school, school_year)
+        if first - self._today(school.institution) > _EARLIEST:
+            raise ConfigurationError(
+                f"The school year {school_year} begins on {first}; it is too early for it.",
+                "Promote in the summer before, or correct --year.",
+            )
+        disabled_levels = {
+            grade.level for grade in self.schools.list_grades(school.school_id) if grade.disabled
+        }
+        return plan_promotion(
+            [
+                Pupil(
+                    member.patron_id,
+                    ClassName(member.school_class.level, member.school_class.name),
+                    member.school_year,
+                )
+                for member in self.schools.list_members(school.school_id)
+            ],
+            class_map,
+            school_year=school_year,
+            stage=school.stage,
+            system=school.system,
+            levels=self._levels(school),
+            disabled_levels=disabled_levels,
+            disabled={
+                ClassName(each.level, each.name)
+                for each in self.schools.list_classes(school.school_id)
+                if each.disabled
+            },
+        )
+
+    def promote(
+        self,
+        school: School,
+        class_map: Mapping[ClassName, ClassTarget],
+        *,
+        school_year: int,
+        actor: str,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> PromotionReport:
+        """Promote a school's pupils to a school year; doing it twice is harmless.
+
+        The pupils of one new class move in one transaction. Who has a problem stays where he is.
+
+        Args:
+            on_progress: called with how many pupils are done and how many there are.
+
+        Raises:
+            ConfigurationError: it is too early for that year.
+        """
+        plan = self.plan(school, class_map, school_year=school_year)
+        calendars = self.schools.list_calendars(school.institution)
+        first = find_first_day(calendars, school, school_year)
+        total = plan.moving + plan.leaving
+        moved = expiries = left = dropped = 0
+        groups: dict[tuple[ClassName, str], list[PatronId]] = defaultdict(list)
+        for move in plan.moves:
+            groups[move.target, move.reason] += move.patrons
+        for (target, reason), patrons in groups.items():
+            into = self.schools.ensure_class(school, target.level, target.name, actor=actor)
+            expiries += self.schools.set_expiries(
+                dict.fromkeys(patrons, self._last_day(school, target.level, school_year)),
+                actor=actor,
+            )
+            moved += self.schools.place_pupils(
+                school,
+                dict.fromkeys(patrons, into.class_id),
+                school_year=school_year,
+                on=first,
+                reason=reason,
+                actor=actor,
+            )
+            if on_progress is not None:
+                on_progress(moved, total)
+        last = min(find_last_day(calendars, school, school_year - 1), first - timedelta(days=1))
+        for leaving in plan.leavings:
+            changed, closed = self._let_go(school, leaving, school_year - 1, last, actor)
+            expiries, dropped, left = (
+                expiries + changed,
+                dropped + closed,
+                left + len(leaving.patrons),
+            )
+            if on_progress is not None:
+                on_progress(moved + left, total)
+        _log.info(
+            "school.promoted",
+            institution=school.institution,
+            school=school.code,
+            total=moved,
+            closed=left,
+            pending=plan.unplaced,
+        )
+        return PromotionReport(plan, moved, left, dropped, expiries)
+
+    def _let_go(
+        self, school: School, leaving: ClassLeaving, school_year: int, last: date, actor: str
+    ) -> tuple[int, int]:
+        """Let a class go; return how many cards have another last day, and how many never had one.
+
+        The membership ends last: a run that is killed before finds the pupil again.
+        """
+        day = self._last_day(school, leaving.source.level, school_year)
+        changed = self.schools.set_expiries(dict.fromkeys(leaving.patrons, day), actor=actor)
+        dropped = 0
+        for patron_id in leaving.patrons:
+            standing = self.register.find_standing(patron_id, school.institution)
+            if standing is not None and standing.state is StandingState.INACTIVE:
+                dropped += self.closing.begin(
+                    school.institution, patron_id, ClosingReason.LEFT, actor=actor
+                )
+        self.schools.end_memberships(leaving.patrons, on=last, reason="left", actor=actor)
+        return changed, dropped
+
+    def _last_day(self, school: School, level: int, school_year: int) -> date:
+        return last_day_of_stage(level, school.system, school_year) + self.grace
+
+    def _levels(self, school: School) -> frozenset[int]:
+        return frozenset(grade.level for grade in self.schools.list_grades(school.school_id))
+
+    # --- expiry
+
+    def expire_due(self, institution: InstitutionId, *, actor: str, dry_run: bool = False) -> int:
+        """Begin to close every card whose last day is over; return how many."""
+        due = self.schools.list_expired(institution, self._today(institution))
+        if dry_run:
+            return len(due)
+        expired = 0
+        for patron_id in due:
+            try:
+                expired += self.closing.begin(
+                    institution, patron_id, ClosingReason.EXPIRED, actor=actor
+                )
+            except NotFound:  # erased at this very moment
+                continue
+        if expired:
+            _log.info("cards.expired", institution=institution, count=expired)
+        return expired
+
+    # --- another class, another school
+
+    def move_pupil(
+        self, patron_id: PatronId, school: School, place: ClassName, *, actor: str
+    ) -> bool:
+        """Put a pupil into another class of his school; say whether he was in another.
+
+        Raises:
+            NotFound: he has no open application at this school.
+            ConfigurationError: the school has no such grade or class.
+        """
+        application = self.store.find_application(patron_id)
+        if (
+            application is None
+            or application.state in CLOSED_STATES
+            or application.school_id != school.school_id
+        ):
+            raise NotFound("application at this school")
+        today = self._today(school.institution)
+        year = self.year_on(school)
+        moved = self.schools.place_pupils(
+            school,
+            {patron_id: self._class_id(school, place, actor)},
+            school_year=year,
+            on=today,
+            reason="moved",
+            actor=actor,
+        )
+        self.schools.set_expiries(
+            {patron_id: self._last_day(school, place.level, year)}, actor=actor
+        )
+        return bool(moved)
+
+    def transfer_pupil(
+        self,
+        patron_id: PatronId,
+        school: School,
+        place: ClassName | None = None,
+        *,
+        actor: str,
+    ) -> bool:
+        """Move a pupil to another school of his library; say whether he was elsewhere until now.
+
+        Args:
+            place: his class there; by default the grade that he is in, as a whole, where the school
+                has it.
+
+        Raises:
+            NotFound: he has no open application.
+            ConfigurationError: the school belongs to another library, takes no part, or has no such
+                grade or class.
+        """
+        application = self._open_application(patron_id)
+        if application.institution != school.institution:
+            raise ConfigurationError(
+                f"School {school.code} belongs to another library ({school.institution}).",
+                "Close the card at the old school, then import the pupil at the new one: he keeps "
+                "his number.",
+            )
+        if school.disabled:
+            raise ConfigurationError(
+                f"School {school.code} is disabled.", "Enable it with: onecard enrol school add"
+            )
+        member = self.schools.find_memberships([patron_id]).get(patron_id)
+        if place is None and member is not None:
+            level = member.school_class.level
+            if level in levels_of(school.stage, school.system):
+                place = ClassName(level)
+        year = self.year_on(school)
+        class_id = None if place is None else self._class_id(school, place, actor)
+        moved = self.schools.transfer_pupil(
+            patron_id,
+            school,
+            class_id,
+            school_year=year,
+            on=self._today(school.institution),
+            actor=actor,
+        )
+        if place is not None:
+            self.schools.set_expiries(
+                {patron_id: self._last_day(school, place.level, year)}, actor=actor
+            )
+        for task in self.tasks.list_tasks(school.institution, kind=TaskKind.TWO_SCHOOLS):
+            if task.patron_id == patron_id:
+                self.tasks.finish_task(task.task_id, outcome="transferred", actor=actor)
+        return moved
+
+    def _open_application(self, patron_id: PatronId) -> Application:
+        application = self.store.find_application(patron_id)
+        if application is None or application.state in CLOSED_STATES:
+            raise NotFound("open application")
+        return application
+
+    def _class_id(self, school: School, place: ClassName, actor: str) -> str:
+        if place.level not in levels_of(school.stage, school.system):
+            raise ConfigurationError(
+                f"School {school.code} has no such grade.",
+                "Give a class of the school, such as 3(2).",
+            )
+        for found in self.schools.list_classes(school.school_id):
+            if (found.level, found.name) == (place.level, place.name):
+                return found.class_id
+        if place.name and not school.create_classes:
+            raise ConfigurationError(
+                f"School {school.code} has no such class.",
+                "Add it with: onecard enrol school class",
+            )
+        return self.schools.ensure_class(school, place.level, place.name, actor=actor).class_id
+
+    # --- campaigns
+
+    def save_campaign(self, campaign: Campaign, *, actor: str) -> Campaign:
+        """Add a campaign, or change the one with this code.
+
+        Raises:
+            ConfigurationError: it closes before it opens.
+        """
+        self._today(campaign.institution)
+        if campaign.closes < campaign.opens:
+            raise ConfigurationError(
+                "The campaign closes before it opens.", "Correct --opens or --closes."
+            )
+        return self.schools.save_campaign(campaign, actor=actor)
+
+    def list_campaigns(self, institution: InstitutionId) -> tuple[Campaign, ...]:
+        """Return the library's campaigns, the newest first."""
+        return self.schools.list_campaigns(institution)
+
+    def find_progress(self, institution: InstitutionId, code: str) -> CampaignProgress:
+        """Return how far a campaign is; raises ``NotFound``."""
+        campaign = self.schools.find_campaign(institution, code)
+        if campaign is None:
+            raise NotFound("campaign")
+        counts = self.schools.count_campaign(campaign)
+        return CampaignProgress(
+            campaign,
+            tuple(
+                (school, counts.get(school.school_id, CampaignCounts()))
+                for school in self.store.list_schools(institution)
+                if not school.disabled
+            ),
+        )
+
+    def _today(self, institution: InstitutionId) -> date:
+        try:
+            return self.libraries[institution].today(self.now())
+        except KeyError as err:
+            raise ConfigurationError(
+                f"There is no library {institution}.", f"Use one of: {', '.join(self.libraries)}."
+            ) from err
