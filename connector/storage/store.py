@@ -14,6 +14,7 @@ from connector.storage.engine import Database
 from connector.storage.migrate import read_state
 from connector.storage.outbox import Outbox
 from connector.storage.repositories.audit import StoredAudit
+from connector.storage.repositories.cards import StoredCards
 from connector.storage.repositories.classes import StoredClasses
 from connector.storage.repositories.closing import StoredClosings
 from connector.storage.repositories.enrolment import StoredEnrolment
@@ -36,8 +37,8 @@ class Store:
     Attributes:
         keyring: for pseudonyms in logs; what else it can do is storage's own business.
         work: begins units of work, for repositories that live elsewhere in this package.
-        ledger, people, item_facts, violations, audit, enrolment, schools, tasks: the ports of
-            ``connector.ports``.
+        ledger, people, item_facts, violations, audit, enrolment, schools, tasks, cards: the ports
+            of ``connector.ports``.
         outbox: messages to other libraries.
         institutions: the copy of the configured libraries.
     """
@@ -55,6 +56,7 @@ class Store:
         self.schools = StoredClasses(self.work)
         self.rosters = StoredRosters(self.work)
         self.tasks = StoredTasks(self.work)
+        self.cards = StoredCards(self.work)
         self.closings = StoredClosings(self.work)
         self.privacy = StoredPrivacy(self.work)
         self.outbox = Outbox(self.work)

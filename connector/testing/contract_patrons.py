@@ -97,6 +97,32 @@ class PatronContract:
         assert adapter.fetch_patron(patron).name == "改名"
         assert adapter.verify_pin(patron, _PIN) is True
 
+    def test_an_upsert_with_another_card_renumbers_the_same_account(
+        self, adapter: IlsAdapter, seed: Seed
+    ) -> None:
+        """A lost card: loans, PIN and account stay, the old number is nobody's (scenario 34)."""
+        require(adapter, Capability.UPSERT_PATRON, Capability.FETCH_PATRON, Capability.CHECKOUT)
+        require(adapter, Capability.FIND_PATRON, Capability.CHECKIN, Capability.VERIFY_PIN)
+        old, item = seed.new_patron(pin=_PIN), seed.new_item()
+        external_id, known = seed.external_id_of(old), adapter.fetch_patron(old)
+        assert adapter.checkout(old, item, context()).ok
+        new = IlsPatronId(f"ZZ{uuid.uuid4().hex[:12].upper()}")
+        renumbered = PatronInput(external_id, new, name=known.name, category=known.category)
+        for _ in range(2):
+            result = adapter.upsert_patron(renumbered)
+            assert (result.ils_patron, result.created) == (new, False)
+        try:
+            assert adapter.fetch_patron(old).valid is False
+            assert adapter.find_patron(external_id=external_id) == new
+            assert adapter.fetch_patron(new).counts.charged == 1
+            assert adapter.verify_pin(new, _PIN) is True
+            assert adapter.verify_pin(old, _PIN) is False
+            assert adapter.checkin(item, context()).ok
+        finally:
+            adapter.upsert_patron(
+                PatronInput(external_id, old, name=known.name, category=known.category)
+            )
+
     def test_an_upsert_never_takes_the_card_of_another(
         self, adapter: IlsAdapter, seed: Seed
     ) -> None:
