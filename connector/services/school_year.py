@@ -54,9 +54,7 @@ _EARLIEST = timedelta(days=62)
 class ClosesCards(Protocol):
     """What closes a card; ``connector.services.closing`` does."""
 
-    def begin(
-        self, institution: InstitutionId, patron_id: PatronId, reason: ClosingReason, *, actor: str
-    ) -> bool:
+    def begin(self, patron_id: PatronId, reason: ClosingReason, *, actor: str) -> bool:
         """Begin to close a person's card; say whether anything changed."""
         ...
 
@@ -249,9 +247,7 @@ class SchoolYearService:
         for patron_id in leaving.patrons:
             standing = self.register.find_standing(patron_id, school.institution)
             if standing is not None and standing.state is StandingState.INACTIVE:
-                dropped += self.closing.begin(
-                    school.institution, patron_id, ClosingReason.LEFT, actor=actor
-                )
+                dropped += self.closing.begin(patron_id, ClosingReason.LEFT, actor=actor)
         self.schools.end_memberships(leaving.patrons, on=last, reason="left", actor=actor)
         return changed, dropped
 
@@ -271,9 +267,7 @@ class SchoolYearService:
         expired = 0
         for patron_id in due:
             try:
-                expired += self.closing.begin(
-                    institution, patron_id, ClosingReason.EXPIRED, actor=actor
-                )
+                expired += self.closing.begin(patron_id, ClosingReason.EXPIRED, actor=actor)
             except NotFound:  # erased at this very moment
                 continue
         if expired:
