@@ -174,7 +174,13 @@ def world(tmp_path):
         now=now,
     )
     provisioning = ProvisioningService(
-        adapter=ils, store=store.enrolment, register=store.people, rules=rules, now=now
+        adapter=ils,
+        store=store.enrolment,
+        register=store.people,
+        rules=rules,
+        now=now,
+        tasks=store.tasks,
+        sleep=lambda seconds: None,
     )
     yield World(tmp_path, store, ils, enrolment, provisioning, time)
     store.close()

@@ -1,6 +1,7 @@
 """Opening cards in an ILS: consent first, one account each, attempts that break off (decision 21)."""
 
 from dataclasses import replace
+from datetime import date
 
 import pytest
 
@@ -8,11 +9,14 @@ from connector.domain.card import CardRange
 from connector.domain.enrolment import ApplicationState, ConsentScope
 from connector.domain.ids import Identifier
 from connector.domain.patron import StandingState
-from connector.errors import ConfigurationError
+from connector.domain.school import SchoolSystem
+from connector.errors import ConfigurationError, UnexpectedResponse
 from connector.ports.ils import Capability
 from connector.ports.store import PersonalData
+from connector.ports.tasks import TaskKind
 from connector.services.provisioning import ActivationOutcome
 from connector.testing.fake_ils import SIP2_ONLY, Fault, FaultKind
+from connector.testing.faults import Script
 
 S = ApplicationState
 O = ActivationOutcome  # noqa: E741
@@ -81,30 +85,68 @@ def test_nobody_reaches_the_ils_without_approval(world, helpers):
 def test_consent_is_asked_again_before_every_retry(world, helpers):
     (application,) = world.approved([helpers.pupil(1)])
     world.ils.fail("upsert_patron", Fault(FaultKind.NOT_SENT))
-    assert results(world.activate([application])) == [O.FAILED]
-    world.store.enrolment.withdraw_consent(
-        application.patron_id, ConsentScope.CARD, actor="x", now=world.time[0]
-    )
+
+    def withdraw_meanwhile(seconds):
+        world.store.enrolment.withdraw_consent(
+            application.patron_id, ConsentScope.CARD, actor="x", now=world.time[0]
+        )
+
+    world.provisioning = replace(world.provisioning, sleep=withdraw_meanwhile)
+    assert results(world.activate([application])) == [O.NO_CONSENT]
+    assert world.ils.count_calls("upsert_patron") == 1
+    assert world.state_of(application) is S.LIBRARY_APPROVED
     asked = len(world.ils.calls)
     assert results(world.activate([application])) == [O.NO_CONSENT]
     assert len(world.ils.calls) == asked
-    assert world.state_of(application) is S.LIBRARY_APPROVED
 
 
-def test_an_attempt_that_broke_off_is_taken_up_again(world, helpers):
+def test_an_account_made_without_an_answer_is_found_again(world, helpers):
     """Scenario 29: the account was made although no answer came; it is ours by the external id."""
     (application,) = world.approved([helpers.pupil(1)])
     world.ils.fail("upsert_patron", Fault(FaultKind.DONE_NO_ANSWER))
+    (done,) = world.activate([application])
+    assert (done.outcome, done.is_pin_new) == (O.ACTIVATED, False)
+    assert list(world.ils.stock.patrons) == [done.card]
+    assert world.ils.stock.patrons[done.card].pin == done.pin
+    assert world.ils.count_calls("upsert_patron") == 1
+
+
+def test_an_attempt_that_broke_off_is_taken_up_again(world, helpers):
+    (application,) = world.approved([helpers.pupil(1)])
+    world.ils.fail("upsert_patron", Fault(FaultKind.DONE_NO_ANSWER))
+    world.ils.fail("find_patron", Fault(), Fault(), *[Fault(FaultKind.NO_ANSWER)] * 9)
     (failed,) = world.activate([application])
     assert (failed.outcome, failed.error) == (O.FAILED, "outcome_unknown")
     assert world.state_of(application) is S.ACTIVATING
     assert len(world.ils.stock.patrons) == 1
+    world.ils.script = Script()
     (done,) = world.activate([application])
-    assert done.outcome is O.ACTIVATED
+    assert (done.outcome, done.is_pin_new) == (O.ACTIVATED, True)
     assert list(world.ils.stock.patrons) == [done.card]
     assert world.ils.stock.patrons[done.card].pin == done.pin
     stored = world.store.enrolment.fetch_application(application.application_id)
     assert (stored.attempts, stored.error) == (2, "")
+
+
+def test_an_account_that_appears_late_is_ours(world, helpers):
+    """The create lands after we asked; the repeat hears that the number is taken, by ourselves."""
+    (application,) = world.approved([helpers.pupil(1)])
+    world.ils.fail("upsert_patron", Fault(FaultKind.DONE_LATER_NO_ANSWER))
+    save = world.ils._save
+
+    def land_in_between(given):
+        world.ils._save = save
+        world.ils.land()
+        raise UnexpectedResponse("fake", "FD", "duplicate_card")
+
+    world.provisioning = replace(
+        world.provisioning, sleep=lambda s: setattr(world.ils, "_save", land_in_between)
+    )
+    (done,) = world.activate([application])
+    assert (done.outcome, done.card) == (O.ACTIVATED, CardRange("FD", 1, 9999).number_of(1))
+    assert world.ils.count_calls("upsert_patron") == 3
+    assert [done.card] == list(world.ils.stock.patrons)
+    assert world.ils.stock.patrons[done.card].pin == done.pin
 
 
 def test_one_bad_row_does_not_stop_the_others(world, helpers):
@@ -311,9 +353,8 @@ def test_an_attempt_that_was_killed_can_be_repeated_after_a_while(world, helpers
 def test_a_pin_that_nobody_can_confirm_is_not_given_out(world, helpers):
     """The account was there from an attempt without answer, and the ILS cannot check PINs."""
     (application,) = world.approved([helpers.pupil(1)])
-    world.ils.fail("upsert_patron", Fault(FaultKind.DONE_NO_ANSWER))
-    world.activate([application])
     world.ils.capabilities = frozenset(Capability) - {Capability.VERIFY_PIN}
+    world.ils.fail("upsert_patron", Fault(FaultKind.DONE_NO_ANSWER))
     (result,) = world.activate([application])
     assert (result.outcome, result.pin) == (O.ACTIVATED, "")
 
@@ -321,25 +362,23 @@ def test_a_pin_that_nobody_can_confirm_is_not_given_out(world, helpers):
 def test_a_pin_whose_check_fails_is_not_given_out(world, helpers):
     (application,) = world.approved([helpers.pupil(1)])
     world.ils.fail("upsert_patron", Fault(FaultKind.DONE_NO_ANSWER))
-    world.activate([application])
-    world.ils.fail("verify_pin", Fault(FaultKind.NOT_SENT))
+    world.ils.fail("verify_pin", *[Fault(FaultKind.NOT_SENT)] * 2)
     (result,) = world.activate([application])
     assert (result.outcome, result.pin) == (O.ACTIVATED, "")
 
 
 def test_consent_that_ends_between_the_last_two_steps(world, helpers):
     (application,) = world.approved([helpers.pupil(1)])
-    set_state = world.store.people.set_state
+    finish = world.store.enrolment.finish_activation
 
-    def withdraw_first(patron_id, state, **more):
-        if state is StandingState.ACTIVE:
-            world.store.enrolment.withdraw_consent(
-                patron_id, ConsentScope.CARD, actor="x", now=world.time[0]
-            )
-        set_state(patron_id, state, **more)
+    def withdraw_first(application_id, **more):
+        world.store.enrolment.withdraw_consent(
+            application.patron_id, ConsentScope.CARD, actor="x", now=world.time[0]
+        )
+        return finish(application_id, **more)
 
-    world.store.people.set_state = withdraw_first
-    world.activate([application])
+    world.store.enrolment.finish_activation = withdraw_first
+    assert results(world.activate([application])) == [O.NO_CONSENT]
     standing = world.store.people.find_standing(application.patron_id, world.library)
     assert standing.state is StandingState.WITHDRAWN
     (account,) = world.ils.stock.patrons.values()
@@ -371,3 +410,107 @@ def test_blocking_where_it_cannot_be_or_need_not_be(world, helpers):
 def test_an_ils_that_can_only_open_accounts(world, helpers):
     world.ils.capabilities = frozenset({Capability.UPSERT_PATRON})
     assert results(world.activate(world.approved([helpers.pupil(1)]))) == [O.ACTIVATED]
+
+
+def test_staff_get_a_task_for_an_account_that_is_there(world, helpers):
+    world.ils.new_patron("OLD1", identifiers={"id_card": helpers.id_number(1)})
+    (application,) = world.approved([helpers.pupil(1)])
+    world.activate([application])
+    (task,) = world.store.tasks.list_tasks(world.library, kind=TaskKind.EXISTING_CARD)
+    assert task.patron_id == application.patron_id
+    assert task.detail == {
+        "application": application.application_id,
+        "row": application.batch_row,
+    }
+
+
+def test_the_number_is_asked_for_even_where_the_ils_does_not_keep_it(world, helpers):
+    world.ils.new_patron("OLD1", identifiers={"id_card": helpers.id_number(1)})
+    world.provisioning = replace(
+        world.provisioning, rules=replace(world.provisioning.rules, numbers_for_ils=frozenset())
+    )
+    assert results(world.activate(world.approved([helpers.pupil(1)]))) == [O.EXISTING_CARD]
+
+
+def test_a_pin_is_on_the_disk_before_its_card_is_open(world, helpers):
+    applications = world.approved([helpers.pupil(n) for n in range(1, 9)])
+    world.provisioning = replace(world.provisioning, workers=4)
+    states = []
+
+    def write(result):
+        states.append(world.state_of(result.application))
+
+    done = world.provisioning.activate(applications, actor="librarian", on_result=write)
+    assert results(done) == [O.ACTIVATED] * 8
+    assert [r.application.batch_row for r in done] == [a.batch_row for a in applications]
+    assert states == [S.ACTIVATING] * 8
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_pin_that_cannot_be_written_opens_no_card(world, helpers, workers):
+    applications = world.approved([helpers.pupil(n) for n in range(1, 9)])
+    world.provisioning = replace(world.provisioning, workers=workers)
+    written = []
+
+    def write(result):
+        if len(written) == 2:
+            raise OSError("no space left on the disk")
+        written.append(result.card)
+
+    with pytest.raises(OSError, match="no space"):
+        world.provisioning.activate(applications, actor="librarian", on_result=write)
+    states = [world.state_of(a) for a in applications]
+    assert states.count(S.ACTIVE) == 2
+    again = world.activate(applications)
+    assert {r.outcome for r in again} == {O.ACTIVATED, O.ALREADY_ACTIVE}
+    assert len(world.ils.stock.patrons) == 8
+
+
+def test_ctrl_c_writes_the_pins_that_are_under_way(world, helpers):
+    applications = world.approved([helpers.pupil(n) for n in range(1, 9)])
+    world.provisioning = replace(world.provisioning, workers=3)
+    pins = {}
+
+    def stop_after_two(done, rows):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        world.provisioning.activate(
+            applications,
+            actor="librarian",
+            on_result=lambda result: pins.setdefault(result.card, result.pin),
+            on_progress=stop_after_two,
+        )
+    active = [a for a in applications if world.state_of(a) is S.ACTIVE]
+    assert 2 <= len(active) < 8
+    assert pins == {card: patron.pin for card, patron in world.ils.stock.patrons.items()}
+    world.activate(applications)
+    assert {world.state_of(a) for a in applications} == {S.ACTIVE}
+    assert len(world.ils.stock.patrons) == 8
+
+
+def test_expiry_follows_the_stage(world):
+    rules, now = world.provisioning.rules, world.time[0]
+    assert rules.expiry(now, 3, SchoolSystem.SIX_THREE, 2026).isoformat() == "2030-11-29"
+    assert rules.expiry(now, 3, SchoolSystem.FIVE_FOUR).isoformat() == "2029-11-29"
+    assert rules.expiry(now, 6, SchoolSystem.SIX_THREE, 2020).isoformat() == "2032-09-10"
+    without = replace(rules, grace_days=0)
+    assert without.expiry(now, 12).isoformat() == "2027-08-31"
+
+
+def test_a_class_tells_when_the_card_ends(world, helpers):
+    (application,) = world.approved([helpers.pupil(1)])
+    school = world.school()
+    place = world.store.schools.ensure_class(school, 4, "2班", actor="clerk")
+    world.store.schools.place_pupils(
+        school,
+        {application.patron_id: place.class_id},
+        school_year=2026,
+        on=date(2026, 9, 1),
+        reason="moved",
+        actor="clerk",
+    )
+    world.provisioning = replace(world.provisioning, classes=world.store.schools)
+    (result,) = world.activate([application])
+    assert world.ils.stock.patrons[result.card].expires == date(2029, 11, 29)
