@@ -120,14 +120,14 @@ class KeyRotation:
 
     Args:
         store: opened with the key file at ``key_file``.
-        settle_s: how long running processes have to read the key file again.
+        settle_s: how long running processes have to read the key file again; three seconds.
     """
 
-    def __init__(self, store: Store, key_file: Path, *, settle_s: float = _SETTLE_S) -> None:
+    def __init__(self, store: Store, key_file: Path, *, settle_s: float | None = None) -> None:
         self._store = store
         self._keyring = store.keyring
         self._path = key_file
-        self._settle_s = settle_s
+        self._settle_s = _SETTLE_S if settle_s is None else settle_s
 
     # --- what a key is needed for
 
