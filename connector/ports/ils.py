@@ -369,7 +369,8 @@ class Patrons(Protocol):
 
     def upsert_patron(self, patron: PatronInput) -> PatronUpsert:
         """Create the patron, or change the one with the same ``external_id``; never touch another
-        account, except the one that ``adopt`` names.
+        account, except the one that ``adopt`` names. Another ``card`` gives the account a new
+        number: loans and PIN stay, and the old number is nobody's (scenario 34).
 
         Raises:
             UnexpectedResponse: ``duplicate_card`` or ``duplicate_identifier``: another account has
