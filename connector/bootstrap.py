@@ -23,16 +23,23 @@ from connector.plugins.manager import Plugins, build_plugins
 from connector.ports.clock import Clock, utc_now
 from connector.ports.enrolment import School
 from connector.ports.ils import AdapterContext, AdapterSpec, IlsAdapter
+from connector.services.cards import CardService
 from connector.services.circulation import CirculationService
+from connector.services.classes import SchoolsService
 from connector.services.closing import ClosingService
+from connector.services.compliance import ComplianceService
+from connector.services.consents import ConsentService
 from connector.services.desk import CirculationDesk
 from connector.services.enrolment import EnrolmentService
 from connector.services.enrolment_rules import EnrolmentRules
 from connector.services.facts import FactReader
 from connector.services.losses import LossService
 from connector.services.patrons import PatronService
+from connector.services.privacy import PrivacyService
 from connector.services.provisioning import ProvisioningService
+from connector.services.retention import RetentionService
 from connector.services.roster import RowCheck
+from connector.services.school_year import SchoolYearService
 from connector.services.settlement import Settlement
 from connector.settings import LibrarySettings, Settings, TerminalSettings
 from connector.sip2.gateway import Gateway
@@ -72,7 +79,11 @@ class Application:
     settlement: Settlement
     losses: LossService
     enrolment: EnrolmentService
+    consents: ConsentService
     closing: ClosingService
+    schools: SchoolsService
+    school_year: SchoolYearService
+    cards: CardService
     gateway: Gateway
     now: Clock
 
@@ -95,6 +106,54 @@ class Application:
             rules=enrolment.rules_of(institution),
             now=self.now,
             events=self.plugins.events,
+            tasks=self.store.tasks,
+            classes=self.store.schools,
+            workers=self.settings.enrolment.provisioning_workers,
+        )
+
+    @property
+    def privacy(self) -> PrivacyService:
+        """Copies and erasures of what is held about a person."""
+        return PrivacyService(
+            store=self.store.privacy,
+            audit=self.store.audit,
+            closing=self.closing,
+            libraries=self.libraries,
+            adapters=self.adapters,
+            times=self.settings.privacy,
+            now=self.now,
+            texts_folder=self.settings.enrolment.consent_texts,
+        )
+
+    @property
+    def retention(self) -> RetentionService:
+        """What is removed when its time is over."""
+        return RetentionService(
+            store=self.store.privacy,
+            audit=self.store.audit,
+            enrolment=self.enrolment,
+            libraries=tuple(self.libraries),
+            times=self.settings.privacy,
+            now=self.now,
+        )
+
+    @property
+    def compliance(self) -> ComplianceService:
+        """The yearly report."""
+        enrolment = self.settings.enrolment
+        first = next(iter(self.libraries.values()))
+        return ComplianceService(
+            store=self.store.privacy,
+            audit=self.store.audit,
+            retention=self.retention,
+            times=self.settings.privacy,
+            terms=enrolment,
+            stale_after={
+                (feed.library or first.code, feed.name): timedelta(days=feed.stale_after_days)
+                for feed in enrolment.feeds
+            },
+            zone=first.zone,
+            now=self.now,
         )
 
     def pools(self, workers: int | None = None) -> dict[InstitutionId, BoundedPool]:
@@ -180,6 +239,19 @@ def build(
         answer_within_s=settings.sip2.answer_deadline_s,
         ils_timeout_s=settings.sip2.ils_deadline_s,
     )
+    rules = {
+        code: EnrolmentRules.from_settings(settings.enrolment, code, library.zone)
+        for code, library in libraries.items()
+    }
+    closing = ClosingService(
+        store=store.closings,
+        register=store.people,
+        facts=facts,
+        libraries=libraries,
+        adapters=adapters,
+        tasks=store.tasks,
+        now=now,
+    )
     return Application(
         settings=settings,
         store=store,
@@ -200,22 +272,52 @@ def build(
         enrolment=EnrolmentService(
             register=store.people,
             store=store.enrolment,
+            rosters=store.rosters,
+            schools=store.schools,
+            tasks=store.tasks,
+            closer=closing,
             audit=store.audit,
-            rules={
-                code: EnrolmentRules.from_settings(settings.enrolment, code, library.zone)
-                for code, library in libraries.items()
-            },
+            rules=rules,
             now=now,
             checks=(_row_check(plugins),),
         ),
-        closing=ClosingService(
-            store=store.closings,
+        consents=ConsentService(
             register=store.people,
-            facts=facts,
-            libraries=libraries,
-            adapters=adapters,
-            tasks=store.tasks,
+            store=store.enrolment,
+            audit=store.audit,
+            closing=closing,
+            rules=rules,
             now=now,
+            languages={code: library.language for code, library in libraries.items()},
+            folder=settings.enrolment.consent_texts,
+        ),
+        closing=closing,
+        schools=SchoolsService(
+            schools=store.schools,
+            store=store.enrolment,
+            audit=store.audit,
+            libraries=libraries,
+            now=now,
+            liaison_deadline=settings.enrolment.liaison_deadline,
+        ),
+        school_year=SchoolYearService(
+            schools=store.schools,
+            store=store.enrolment,
+            register=store.people,
+            closing=closing,
+            tasks=store.tasks,
+            libraries=libraries,
+            now=now,
+            grace=timedelta(days=settings.enrolment.grace_days),
+        ),
+        cards=CardService(
+            register=store.people,
+            cards=store.cards,
+            enrolment=store.enrolment,
+            adapters=adapters,
+            rules=rules,
+            now=now,
+            free_physical=settings.enrolment.free_physical_cards,
         ),
         gateway=gateway,
         now=now,

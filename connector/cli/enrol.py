@@ -1,4 +1,4 @@
-"""``onecard enrol``: the group; its commands are in ``enrol_roster`` and ``enrol_steps``.
+"""``onecard enrol``: the group; its commands are in the modules ``enrol_*``.
 
 Nothing here does work.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from connector.cli import enrol_roster, enrol_steps
+from connector.cli import enrol_roster, enrol_school, enrol_steps
 
 __all__ = ["enrol"]
 
@@ -28,5 +28,5 @@ def enrol() -> None:
     """
 
 
-for _command in (*enrol_roster.COMMANDS, *enrol_steps.COMMANDS):
+for _command in (*enrol_school.COMMANDS, *enrol_roster.COMMANDS, *enrol_steps.COMMANDS):
     enrol.add_command(_command)

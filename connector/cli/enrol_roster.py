@@ -1,4 +1,4 @@
-"""``onecard enrol``: schools, rosters and batches.
+"""``onecard enrol``: rosters and batches.
 
 Nothing here checks a row. Rules: what is printed of a row is its number, the column and the reason,
 never what stands in the cell; a row that was not taken makes the exit code 1.
@@ -19,11 +19,9 @@ from connector.cli.enrol_shared import (
     lang_option,
     libraries_of,
     library_option,
-    only_library,
     print_table,
 )
 from connector.cli.progress import Progress
-from connector.domain.enrolment import SchoolStage
 from connector.enrolment.columns import HEADERS, Layout
 from connector.enrolment.messages import describe_problem
 from connector.enrolment.workbook import write_template
@@ -32,106 +30,6 @@ from connector.ports.enrolment import RowOutcome, School
 from connector.services.roster import ImportReport
 
 __all__ = ["COMMANDS"]
-
-
-# --- schools
-
-
-@click.group("school")
-def school_group() -> None:
-    """Schools and kindergartens that the library serves."""
-
-
-@school_group.command("add")
-@click.argument("code")
-@click.argument("name")
-@click.option(
-    "--stage",
-    type=click.Choice([stage.value for stage in SchoolStage]),
-    help="Kind of school; a pupil's age is checked against it.",
-)
-@click.option(
-    "--entry-mode",
-    type=click.Choice(["batch", "individual", "both"]),
-    help="Who enters pupils: the school by roster, families, or both.",
-)
-@click.option(
-    "--review-individual/--no-review-individual",
-    default=None,
-    help="The school reviews what families enter.",
-)
-@click.option("--disabled/--enabled", default=None, help="The school takes no part for now.")
-@library_option
-@pass_cli
-def add_school(
-    cli: CliContext,
-    code: str,
-    name: str,
-    *,
-    stage: str | None,
-    entry_mode: str | None,
-    review_individual: bool | None,
-    disabled: bool | None,
-    library: str | None,
-) -> None:
-    """Add a school under CODE, or change the one with this code; what is not said stays.
-
-    \b
-    Example:
-      onecard enrol school add s1 "First Primary School" --stage primary
-    """
-    institution = only_library(cli.app, library)
-    defaults = cli.settings.enrolment
-    known = cli.app.enrolment.store.find_school(institution, code) or School(
-        school_id="",
-        institution=institution,
-        code=code,
-        name=name,
-        entry_mode=defaults.entry_mode,
-        review_individual=defaults.school_review,
-    )
-    school = cli.app.enrolment.save_school(
-        institution,
-        code,
-        name,
-        stage=SchoolStage(stage) if stage else known.stage,
-        entry_mode=entry_mode or known.entry_mode,
-        review_individual=(
-            known.review_individual if review_individual is None else review_individual
-        ),
-        disabled=known.disabled if disabled is None else disabled,
-    )
-    click.echo(f"{school.code}: {school.name}")
-
-
-@school_group.command("list")
-@json_option
-@pass_cli
-def list_schools(cli: CliContext, *, as_json: bool) -> None:
-    """List the schools of every library.
-
-    \b
-    Example:
-      onecard enrol school list --json
-    """
-    app = cli.app
-    schools = [school for code in app.libraries for school in app.enrolment.list_schools(code)]
-    rows = [
-        {
-            "library": school.institution,
-            "code": school.code,
-            "name": school.name,
-            "stage": school.stage.value if school.stage else None,
-            "entry_mode": school.entry_mode,
-            "review_individual": school.review_individual,
-            "disabled": school.disabled,
-        }
-        for school in schools
-    ]
-    if as_json:
-        write_json(rows)
-    else:
-        print_table(rows, empty="No school yet; add one with: onecard enrol school add CODE NAME")
 
 
 # --- rosters
@@ -310,4 +208,4 @@ def list_batches(cli: CliContext, *, code: str | None, library: str | None, as_j
     print_table(shown, empty="No batch yet.")
 
 
-COMMANDS: tuple[click.Command, ...] = (school_group, template, import_roster, list_batches)
+COMMANDS: tuple[click.Command, ...] = (template, import_roster, list_batches)
