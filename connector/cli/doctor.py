@@ -18,6 +18,7 @@ import click
 
 from connector.bootstrap import Application
 from connector.cli.context import CliContext, explain, json_option, pass_cli, write_json
+from connector.domain.ids import InstitutionId
 from connector.domain.policy import select_policy
 from connector.errors import (
     AdapterError,
@@ -93,11 +94,15 @@ def run_checks(cli: CliContext) -> Iterator[Check]:
         yield _failed("start", err)
         return
     yield from _terminal_checks(settings)
+    for code in app.libraries:
+        if settings.enrolment.liaison_deadline is not None:
+            yield _guarded(f"liaisons {code}", partial(_check_liaisons, app, code))
     for code, adapter in app.adapters.items():
         ping = _guarded(f"adapter {code}", partial(_check_adapter, adapter))
         yield ping
         if ping.status != "fail":
             yield from _rule_checks(app, adapter)
+    yield _guarded("retention", lambda: _check_retention(app))
     for health in app.plugins.health_checks(app.info):
         yield _guarded(health.name, health.run)
 
@@ -185,6 +190,30 @@ def _terminal_checks(settings: Settings) -> Iterator[Check]:
                 "No self-check machine is configured.",
                 "Add [[sip2.terminals]] with login and password_file.",
             )
+
+
+def _check_retention(app: Application) -> HealthResult:
+    status = app.retention.status()
+    remedy = "Run onecard serve with its worker, or: onecard privacy retention --run"
+    if status.is_late:
+        return HealthResult("warn", "Nothing was removed in time for 40 days.", remedy)
+    if status.overdue:
+        message = f"{status.overdue} records are past their time."
+        return HealthResult("warn", message, remedy)
+    return HealthResult("ok", "Nothing is kept longer than [privacy] says.")
+
+
+def _check_liaisons(app: Application, code: InstitutionId) -> HealthResult:
+    report = app.schools.report_liaisons(code)
+    missing = len(report.schools) + report.library_is_missing
+    if not missing:
+        return HealthResult("ok", "Every school has named its liaison.")
+    status: Literal["ok", "warn"] = "warn" if report.is_overdue else "ok"
+    return HealthResult(
+        status,
+        f"{missing} have named no liaison; the day is {report.deadline}.",
+        "See: onecard enrol school liaisons --overdue" if report.is_overdue else "",
+    )
 
 
 def _check_adapter(adapter: IlsAdapter) -> HealthResult:
