@@ -11,15 +11,18 @@ articles 15, 45 and 47) —
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 from connector.domain.closing import ClosingReason
 from connector.domain.ids import IlsPatronId, InstitutionId, PatronId
 from connector.domain.library import Library
-from connector.errors import AdapterError, NotFound, UnsupportedOperation
+from connector.enrolment.consent_texts import TextKind, load_text
+from connector.errors import AdapterError, ConfigurationError, NotFound, UnsupportedOperation
 from connector.log import get_logger
 from connector.ports.clock import Clock
 from connector.ports.ils import Capability, IlsAdapter
@@ -27,14 +30,11 @@ from connector.ports.privacy import HeldPerson, HeldRecords, LeftBehind, Privacy
 from connector.ports.store import AuditLog
 from connector.services.closing import ClosingService
 from connector.services.personal_file import Elsewhere, PersonalFile
-from connector.services.privacy_words import words_in
+from connector.services.privacy_words import LANGUAGES, words_in
 
-__all__ = ["Erasure", "ErasureState", "KeepingTimes", "PrivacyService", "TextFinder"]
+__all__ = ["Erasure", "ErasureState", "KeepingTimes", "PrivacyService"]
 
 _log = get_logger(__name__)
-
-TextFinder = Callable[[str, str, str], str | None]
-"""Kind (``consent`` or ``undertaking``), version, language → the text, None = it is not here."""
 
 
 class KeepingTimes(Protocol):
@@ -92,7 +92,11 @@ class Erasure:
 
 @dataclass(frozen=True, slots=True)
 class PrivacyService:
-    """Copies and erasures at every library of the process."""
+    """Copies and erasures at every library of the process.
+
+    Attributes:
+        texts_folder: with the library's own consent texts.
+    """
 
     store: PrivacyStore
     audit: AuditLog
@@ -101,7 +105,7 @@ class PrivacyService:
     adapters: Mapping[InstitutionId, IlsAdapter]
     times: KeepingTimes
     now: Clock
-    find_text: TextFinder = field(default=lambda _kind, _version, _lang: None)
+    texts_folder: Path | None = None
 
     def describe_person(self, patron_id: PatronId) -> HeldPerson:
         """Return what there is of a person, in counts; raises ``NotFound``."""
@@ -179,8 +183,16 @@ class PrivacyService:
             for row in records.tables[table]
         }
         return {
-            (kind, version): self.find_text(kind, version, lang) for kind, version in sorted(wanted)
+            (kind, version): self._find_text(TextKind(kind), version, lang)
+            for kind, version in sorted(wanted)
         }
+
+    def _find_text(self, kind: TextKind, version: str, lang: str) -> str | None:
+        """Return a text in the language, else in another one; None = it is not here."""
+        for language in (lang, *LANGUAGES):
+            with suppress(ConfigurationError):
+                return load_text(version, language, self.texts_folder, kind=kind).text
+        return None
 
     def _days(self) -> dict[str, int]:
         return {
