@@ -1,13 +1,8 @@
-"""Student cards up to the library's approval: schools, rosters, reviews, what guardians said.
+"""Student cards up to the library's approval: schools, rosters, reviews, applications.
 
 Nothing here asks an ILS; ``connector.services.provisioning`` does, after approval and with consent.
-Rules: decisions 19 and 20 —
-
-- consent is a fact of its own: it can be recorded at any step, and moves no state;
-- a refusal removes the applicant and leaves a keyed digest, so that September does not ask again;
-- who gives no answer is removed after a while, and nothing is left of him;
-- whoever withdraws before the card is open is removed; afterwards the card is dead at once, and
-  what hangs on it is settled when the last book is back.
+What guardians say is in ``consents``. Rule (decision 20): who gives no answer is removed after a
+while, and nothing is left of him.
 """
 
 from __future__ import annotations
@@ -17,30 +12,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from connector.domain.enrolment import (
-    CLOSED_STATES,
     ApplicationState,
     ConsentScope,
     SchoolStage,
     can_advance,
 )
-from connector.domain.ids import Identifier, InstitutionId
-from connector.domain.patron import StandingState
+from connector.domain.ids import InstitutionId
 from connector.errors import ConfigurationError, NotFound, StorageConflict
 from connector.log import get_logger
 from connector.ports.clock import Clock
 from connector.ports.enrolment import Application, Batch, EnrolmentStore, School
+from connector.ports.rosters import RosterStore
+from connector.ports.schools import SchoolStore
 from connector.ports.store import AuditLog, PatronRegister
+from connector.ports.tasks import TaskStore
 from connector.services.enrolment_rules import EnrolmentRules
 from connector.services.roster import ImportReport, RosterImport, RowCheck
+from connector.services.roster_leavers import CardCloser, RosterLeavers
 
 __all__ = ["BatchProgress", "EnrolmentService", "StepReport"]
 
 _log = get_logger(__name__)
-
-_OPENED = frozenset(
-    {ApplicationState.ACTIVATING, ApplicationState.ACTIVE, ApplicationState.EXISTING_CARD}
-)
-"""From ``activating`` on the ILS may have an account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +63,10 @@ class EnrolmentService:
 
     register: PatronRegister
     store: EnrolmentStore
+    rosters: RosterStore
+    schools: SchoolStore
+    tasks: TaskStore
+    closer: CardCloser
     audit: AuditLog
     rules: Mapping[InstitutionId, EnrolmentRules]
     now: Clock
@@ -134,18 +130,46 @@ class EnrolmentService:
         *,
         actor: str,
         dry_run: bool = False,
+        complete: bool = False,
+        campaign: str = "",
+        force: bool = False,
         on_row: Callable[[int, int], None] | None = None,
     ) -> ImportReport:
         """Import a roster; see ``RosterImport.run``."""
-        task = RosterImport(
+        return self.importer(school.institution).run(
+            path,
+            school,
+            actor=actor,
+            dry_run=dry_run,
+            complete=complete,
+            campaign=campaign,
+            force=force,
+            on_row=on_row,
+        )
+
+    def importer(self, institution: InstitutionId) -> RosterImport:
+        """Return what imports the rosters of a library's schools."""
+        return RosterImport(
             register=self.register,
             store=self.store,
-            audit=self.audit,
-            rules=self.rules_of(school.institution),
+            rosters=self.rosters,
+            schools=self.schools,
+            leavers=self.leavers,
+            rules=self.rules_of(institution),
             now=self.now,
             checks=self.checks,
         )
-        return task.run(path, school, actor=actor, dry_run=dry_run, on_row=on_row)
+
+    @property
+    def leavers(self) -> RosterLeavers:
+        """Pupils whom complete rosters do not name."""
+        return RosterLeavers(
+            store=self.store,
+            rosters=self.rosters,
+            tasks=self.tasks,
+            closer=self.closer,
+            now=self.now,
+        )
 
     def find_batch(self, institution: InstitutionId, number: str) -> Batch:
         """Return a batch; raises ``NotFound``."""
@@ -223,109 +247,6 @@ class EnrolmentService:
                     actor=actor,
                     now=self.now(),
                 )
-        return StepReport(done, len(applications) - done)
-
-    # --- what guardians said
-
-    def record_consent(
-        self,
-        applications: Sequence[Application],
-        scopes: Sequence[ConsentScope],
-        *,
-        evidence: str,
-        actor: str,
-        text_version: str = "",
-        undertaking: bool = True,
-    ) -> StepReport:
-        """Record that the guardians agreed, each for his own child; a refusal before is forgotten.
-
-        Args:
-            evidence: where the signed forms are kept; no consent without it (A22).
-            text_version: the text that they signed; the library's present one when empty.
-            undertaking: the form holds the undertaking to keep the rules too.
-        """
-        if not evidence.strip():
-            raise ConfigurationError(
-                "A consent needs its evidence.", "Give --evidence: where the form is kept."
-            )
-        for application in applications:
-            rules = self.rules_of(application.institution)
-            for scope in scopes:
-                self.store.record_consent(
-                    application.patron_id,
-                    application.institution,
-                    scope,
-                    text_version=text_version or rules.consent_text_version,
-                    given=True,
-                    evidence=evidence.strip(),
-                    actor=actor,
-                    now=self.now(),
-                )
-            if ConsentScope.CARD in scopes:
-                self.store.forget_refusal(self._numbers_of(application))
-            if undertaking:
-                self.store.record_undertaking(
-                    application.patron_id,
-                    application.institution,
-                    text_version=rules.undertaking_version,
-                    evidence=evidence.strip(),
-                    actor=actor,
-                    now=self.now(),
-                )
-        return StepReport(len(applications), 0)
-
-    def refuse_consent(self, applications: Sequence[Application], *, actor: str) -> StepReport:
-        """Record that the guardians refused: the applicants are removed (scenario 5).
-
-        An applicant whose card is open already is skipped; that is a withdrawal. So is one who
-        withdrew before.
-        """
-        done = 0
-        for application in applications:
-            if application.state in _OPENED | CLOSED_STATES:
-                continue
-            self.store.erase_applicant(
-                application.patron_id,
-                refused=self._numbers_of(application),
-                actor=actor,
-                now=self.now(),
-            )
-            done += 1
-        return StepReport(done, len(applications) - done)
-
-    def _numbers_of(self, application: Application) -> tuple[Identifier, ...]:
-        """Return the numbers by which a refusal is remembered."""
-        known = self.register.fetch_personal(application.patron_id)
-        return (Identifier("id_card", known.id_number),) if known.id_number else ()
-
-    def withdraw_consent(
-        self, applications: Sequence[Application], scope: ConsentScope, *, actor: str
-    ) -> StepReport:
-        """Record that guardians withdrew one consent (scenario 6).
-
-        Without the consent for the card, a card that is open is dead from the next message of a
-        kiosk on, in our own register; ``Provisioning.block_withdrawn`` tells the ILS. An applicant
-        without an open card is removed.
-        """
-        done = 0
-        for application in applications:
-            done += self.store.withdraw_consent(
-                application.patron_id, scope, actor=actor, now=self.now()
-            )
-            if scope is not ConsentScope.CARD or application.state in CLOSED_STATES:
-                continue
-            if application.state not in _OPENED:
-                self.store.erase_applicant(application.patron_id, actor=actor, now=self.now())
-                continue
-            self.register.set_state(application.patron_id, StandingState.WITHDRAWN)
-            self.store.move_application(
-                application.application_id,
-                application.state,
-                ApplicationState.WITHDRAWN,
-                actor=actor,
-                now=self.now(),
-                reason="consent_withdrawn",
-            )
         return StepReport(done, len(applications) - done)
 
     # --- applications that nobody answered for

@@ -40,6 +40,7 @@ class EnrolmentRules:
         pin_digits: length of the random PIN.
         widened_in: versions of the consent text that agree to more than the one before.
         consent_at_fourteen: a guardian consents anew when the child turns 14 (scenario 7).
+        drop_percent: a complete roster that misses more pupils of a school closes nobody at once.
         grace_days: how long after the end of his stage a pupil's card stays valid.
     """
 
@@ -59,6 +60,7 @@ class EnrolmentRules:
     widened_in: tuple[str, ...] = ()
     consent_at_fourteen: bool = False
     grace_days: int = 90
+    drop_percent: float = 5
 
     @classmethod
     def from_settings(
@@ -90,6 +92,7 @@ class EnrolmentRules:
             widened_in=list_widening(settings.consent_texts),
             consent_at_fourteen=settings.consent_at_fourteen,
             grace_days=settings.grace_days,
+            drop_percent=settings.drop_percent,
         )
 
     @property
@@ -106,9 +109,17 @@ class EnrolmentRules:
         """Return the calendar day in the library's zone."""
         return now.astimezone(self.zone).date()
 
-    def row_context(self, now: datetime, school: School) -> RowContext:
-        """Return what the rows of a school's roster are checked against."""
-        return RowContext(self.today(now), school.stage, self.districts)
+    def row_context(
+        self, now: datetime, school: School, school_year: int | None = None
+    ) -> RowContext:
+        """Return what the rows of a school's roster are checked against.
+
+        Args:
+            school_year: by the school's calendar; None = by the day.
+        """
+        return RowContext(
+            self.today(now), school.stage, self.districts, school.system, school_year
+        )
 
     def expiry(
         self,

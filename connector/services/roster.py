@@ -1,57 +1,54 @@
-"""Importing a school's roster: what becomes of each row, in a dry run and for good.
+"""Importing a school's roster: chunk by chunk, in a dry run and for good.
 
-Nothing here asks an ILS: importing is not consent (A03, decision 19). Rules —
+Nothing here asks an ILS: importing is not consent (A03, decision 19). What becomes of a row is
+judged in ``roster_judging``, who has left in ``roster_leavers``. Rules —
 
-- a row has exactly one outcome; the outcomes add up to the rows;
-- importing the same file again changes nothing; an empty cell never empties what is known;
-- a pupil of another school is a duplicate: neither school sees the other's data, the library is
-  told (scenario 1);
-- rows are written one by one, each by itself complete, so that a kiosk never waits for an import
-  and a broken one is simply run again.
+- a row has exactly one outcome; the outcomes add up to the rows, also of an import that was killed
+  and is run again;
+- importing the same file again changes nothing, and makes no batch when there is nothing to change;
+- rows are written in small pieces, each by itself complete, so that no kiosk waits for an import.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import date
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
-from connector.domain.enrolment import (
-    CLOSED_STATES,
-    ApplicationState,
-    Route,
-    RowContext,
-    RowProblem,
-    StudentRecord,
-    parse_row,
-)
-from connector.domain.ids import Identifier, PatronId
-from connector.enrolment.workbook import Roster, read_roster
+from connector.domain.enrolment import RowProblem
+from connector.domain.ids import PatronId
+from connector.enrolment.workbook import Roster, RosterRow, read_roster
 from connector.errors import ConfigurationError, StorageConflict
 from connector.log import get_logger
 from connector.ports.clock import Clock
 from connector.ports.enrolment import (
-    Application,
     Batch,
     EnrolmentStore,
-    NewApplication,
     RowOutcome,
     School,
+    Valve,
 )
-from connector.ports.store import AuditLog, PatronRegister, PersonalData
+from connector.ports.rosters import RosterStore
+from connector.ports.schools import Campaign, SchoolStore
+from connector.ports.store import PatronRegister
 from connector.services.enrolment_rules import EnrolmentRules
+from connector.services.roster_classes import RosterClasses
+from connector.services.roster_judging import RowCheck, RowJudge, Verdict
+from connector.services.roster_leavers import RosterLeavers, choose_valve
+from connector.services.roster_writing import WRITTEN, RowWriter
+from connector.services.school_days import find_school_year
 
 __all__ = ["ImportReport", "RosterImport", "RowCheck"]
 
 _log = get_logger(__name__)
 
-RowCheck = Callable[[School, StudentRecord], Sequence[str]]
-"""A plugin's say on a row: problem codes; any code makes the row invalid."""
-
-_EDITABLE = frozenset({ApplicationState.ENTERED, ApplicationState.SCHOOL_REVIEWED})
+_CHUNK = 500
+_PIECE = 50
+_UNREAD = (RowOutcome.INVALID, RowOutcome.NEEDS_GUARDIAN)
+_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,29 +58,25 @@ class ImportReport:
     Attributes:
         batch: None in a dry run.
         problems: why rows were not taken, by row; codes, never values.
+        notes: doubts about rows that were taken.
+        repeated: the same file was imported before, as ``batch``, and nothing has changed since.
+        missing: how many pupils of the school a complete roster does not name.
+        valve: ``held`` when they stay until a person has decided.
     """
 
     batch: Batch | None
     roster: Roster = field(repr=False)
     counts: Mapping[RowOutcome, int]
     problems: tuple[RowProblem, ...]
+    notes: tuple[RowProblem, ...] = ()
+    repeated: bool = False
+    missing: int = 0
+    valve: Valve = Valve.NONE
 
     @property
     def rows(self) -> int:
         """How many rows the roster has."""
-        return len(self.roster.rows)
-
-
-@dataclass(frozen=True, slots=True)
-class _Verdict:
-    """What is to become of one row, and of whom it speaks."""
-
-    outcome: RowOutcome
-    record: StudentRecord
-    problem: RowProblem | None = None
-    patron_id: PatronId | None = None
-    known: PersonalData | None = field(default=None, repr=False)
-    application: Application | None = None
+        return sum(self.counts.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +85,9 @@ class RosterImport:
 
     register: PatronRegister
     store: EnrolmentStore
-    audit: AuditLog
+    rosters: RosterStore
+    schools: SchoolStore
+    leavers: RosterLeavers
     rules: EnrolmentRules
     now: Clock
     checks: Sequence[RowCheck] = ()
@@ -104,253 +99,384 @@ class RosterImport:
         *,
         actor: str,
         dry_run: bool = False,
+        complete: bool = False,
+        campaign: str = "",
+        force: bool = False,
         on_row: Callable[[int, int], None] | None = None,
     ) -> ImportReport:
         """Import a roster file for a school.
 
         Args:
             actor: a staff account, for the audit.
+            complete: the roster names every pupil of the school; who is not in it has left.
+            campaign: code of the yearly intake that it belongs to.
+            force: import the file anew, though it was imported before.
             on_row: called after each row with rows done and rows in all.
 
         Raises:
             RecordError: the file as a whole is refused.
-            ConfigurationError: the school is disabled, or does not enter by roster.
+            ConfigurationError: the school is disabled, or does not enter by roster; the campaign is
+                unknown or not open; another import of the file is under way.
+        """
+        roster = read_roster(path)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()[:32]
+        return self.take(
+            roster,
+            digest,
+            school,
+            actor=actor,
+            dry_run=dry_run,
+            complete=complete,
+            campaign=campaign,
+            force=force,
+            on_row=on_row,
+        )
+
+    def take(
+        self,
+        roster: Roster,
+        digest: str,
+        school: School,
+        *,
+        actor: str,
+        source: str = "roster",
+        dry_run: bool = False,
+        complete: bool = False,
+        campaign: str = "",
+        force: bool = False,
+        on_row: Callable[[int, int], None] | None = None,
+    ) -> ImportReport:
+        """Import rows that were read; see ``run``.
+
+        Args:
+            digest: of the content, up to 64 characters; by it an import is known again.
+            source: where they come from: ``roster``, ``oneroster`` or ``form``.
         """
         if school.disabled or school.entry_mode == "individual":
             raise ConfigurationError(
                 f"School {school.code} does not enter pupils by roster.",
                 "Run: onecard enrol school add CODE NAME --entry-mode both --enabled",
             )
-        roster = read_roster(path)
-        batch = None
-        if not dry_run:
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()[:32]
-            batch = self.store.open_batch(
-                school,
-                layout=roster.columns.layout.value,
-                rows=len(roster.rows),
-                source_digest=digest,
-                actor=actor,
-                now=self.now(),
+        run = _ImportRun(
+            self,
+            roster,
+            digest,
+            school,
+            actor=actor,
+            source=source,
+            dry_run=dry_run,
+            complete=complete,
+            campaign=self._find_campaign(school, campaign) if campaign else None,
+            force=force,
+        )
+        return run.finish(on_row)
+
+    def _find_campaign(self, school: School, code: str) -> Campaign:
+        campaign = self.schools.find_campaign(school.institution, code)
+        if campaign is None:
+            raise ConfigurationError(
+                f"There is no campaign {code}.", "See: onecard enrol campaign list"
             )
-        task = _ImportTask(self, school, batch, actor)
-        counts: Counter[RowOutcome] = Counter()
-        problems: list[RowProblem] = []
-        context = self.rules.row_context(self.now(), school)
-        for done, row in enumerate(roster.rows, start=1):
-            outcome, found = task.take(row.number, row.cells, context)
-            counts[outcome] += 1
-            problems += found
-            if on_row is not None:
-                on_row(done, len(roster.rows))
-        every = {outcome: counts[outcome] for outcome in RowOutcome}
-        if batch is not None:
-            batch = self.store.close_batch(
-                batch.batch_id, counts=every, problems=problems, now=self.now()
+        if not campaign.opens <= self.rules.today(self.now()) <= campaign.closes:
+            raise ConfigurationError(
+                f"Campaign {code} takes rosters from {campaign.opens} to {campaign.closes}.",
+                "Import without --campaign, or change its window.",
             )
-            _log.info(
-                "batch.imported",
-                institution=school.institution,
-                school=school.code,
-                batch=batch.number,
-                rows=batch.rows,
-                created=every[RowOutcome.CREATED],
-                updated=every[RowOutcome.UPDATED],
-                unchanged=every[RowOutcome.UNCHANGED],
-                duplicate=every[RowOutcome.DUPLICATE],
-                conflict=every[RowOutcome.CONFLICT],
-                invalid=every[RowOutcome.INVALID],
-                needs_guardian=every[RowOutcome.NEEDS_GUARDIAN],
-                held=every[RowOutcome.HELD],
-            )
-        return ImportReport(batch, roster, every, tuple(problems))
+        return campaign
 
 
-class _ImportTask:
-    """One run: remembers what stood further up in the file."""
+class _ImportRun:
+    """One run: how far it is, and what it has found."""
 
     def __init__(
-        self, parts: RosterImport, school: School, batch: Batch | None, actor: str
-    ) -> None:
-        self._register = parts.register
-        self._store = parts.store
-        self._parts = parts
-        self._school = school
-        self._batch = batch
-        self._actor = actor
-        self._seen: set[Identifier] = set()
-        self._numberless: dict[tuple[str, date], list[PatronId]] | None = None
-
-    def take(
-        self, number: int, cells: Mapping[str, object], context: RowContext
-    ) -> tuple[RowOutcome, Sequence[RowProblem]]:
-        """Take one row; return its outcome and why it was not taken, if so."""
-        parsed = parse_row(cells, number, context)
-        if isinstance(parsed, StudentRecord):
-            codes = [code for check in self._parts.checks for code in check(self._school, parsed)]
-            parsed = [RowProblem(code, number, "") for code in codes] or parsed
-        if isinstance(parsed, list):
-            lacks_phone = all(problem.code == "needs_guardian" for problem in parsed)
-            return (RowOutcome.NEEDS_GUARDIAN if lacks_phone else RowOutcome.INVALID), parsed
-        verdict = self._judge(parsed)
-        if self._batch is not None:
-            try:
-                self._apply(verdict)
-            except StorageConflict:
-                verdict = self._judge(parsed, again=True)
-                self._apply(verdict)
-        self._seen.update(parsed.identifiers)
-        return verdict.outcome, [verdict.problem] if verdict.problem else []
-
-    def _judge(self, record: StudentRecord, *, again: bool = False) -> _Verdict:
-        identifiers = record.identifiers
-        if not again and not self._seen.isdisjoint(identifiers):
-            return _refuse(record, RowOutcome.DUPLICATE, "twice_in_file")
-        if not self._parts.rules.ask_again_after_refusal and self._store.is_refused(
-            identifiers, self._school.institution
-        ):
-            return _refuse(record, RowOutcome.HELD, "refused_before")
-        people = {
-            person
-            for identifier in identifiers
-            if (person := self._register.find_person([identifier])) is not None
-        }
-        if len(people) > 1:
-            return _refuse(record, RowOutcome.CONFLICT, "identifiers_differ")
-        if people:
-            return self._judge_known(record, people.pop())
-        candidates = self._find_numberless(record)
-        if len(candidates) > 1:
-            return _refuse(record, RowOutcome.HELD, "ambiguous_match")
-        if candidates:
-            return self._judge_known(record, candidates[0])
-        return _Verdict(RowOutcome.CREATED, record)
-
-    def _judge_known(self, record: StudentRecord, patron_id: PatronId) -> _Verdict:
-        application = self._store.find_application(patron_id)
-        known = self._register.fetch_personal(patron_id)
-        if application is not None and application.state is ApplicationState.WITHDRAWN:
-            return _refuse(record, RowOutcome.HELD, "withdrawn_before")
-        if (
-            application is not None
-            and application.state not in CLOSED_STATES
-            and application.school_id != self._school.school_id
-        ):
-            verdict = _refuse(record, RowOutcome.DUPLICATE, "at_other_school")
-            return replace(verdict, patron_id=patron_id, application=application)
-        if known.name != record.name:
-            return _refuse(record, RowOutcome.CONFLICT, "name_differs")
-        verdict = _Verdict(RowOutcome.CREATED, record, None, patron_id, known, application)
-        if application is None or application.state in CLOSED_STATES:
-            return verdict
-        if not self._changes(record, patron_id, known, application):
-            return replace(verdict, outcome=RowOutcome.UNCHANGED)
-        if application.state not in _EDITABLE:
-            return _refuse(record, RowOutcome.HELD, "change_after_approval")
-        return replace(verdict, outcome=RowOutcome.UPDATED)
-
-    def _changes(
         self,
-        record: StudentRecord,
-        patron_id: PatronId,
-        known: PersonalData,
-        application: Application,
-    ) -> bool:
-        return (
-            _merge(known, record) != known
-            or (record.class_name or application.class_name) != application.class_name
-            or (record.district or application.district) != application.district
-            or any(self._register.find_person([i]) != patron_id for i in record.identifiers)
+        parts: RosterImport,
+        roster: Roster,
+        digest: str,
+        school: School,
+        *,
+        actor: str,
+        source: str,
+        dry_run: bool,
+        complete: bool,
+        campaign: Campaign | None,
+        force: bool,
+    ) -> None:
+        self._parts = parts
+        self._roster = roster
+        self._digest = digest
+        self._school = school
+        self._actor = actor
+        self._source = source
+        self._dry_run = dry_run
+        self._complete = complete
+        self._campaign = campaign
+        self._campaign_id = campaign.campaign_id if campaign else None
+        self._earlier: Batch | None = None
+        self._batch = self._find_batch(force=force)
+        batch = self._batch
+        self._resume_at = batch.taken_rows if batch else 0
+        self._done = 0
+        self._counts: Counter[RowOutcome] = Counter(batch.counts if batch else {})
+        self._problems: list[RowProblem] = list(batch.problems if batch else ())
+        self._notes: list[RowProblem] = []
+        self._held = () if dry_run else parts.rosters.list_held(school)
+        self._named: set[PatronId] | None = set() if complete or self._held else None
+        self._writer = RowWriter(
+            school,
+            category=parts.rules.category,
+            source=source,
+            campaign_id=self._campaign_id,
+            codes={
+                each.school_id: each.code for each in parts.store.list_schools(school.institution)
+            },
+        )
+        now = parts.now()
+        today = parts.rules.today(now)
+        year = find_school_year(parts.schools.list_calendars(school.institution), school, today)
+        self._classes = RosterClasses(parts.schools, school, school_year=year, today=today)
+        self._judge = RowJudge(
+            register=parts.register,
+            store=parts.store,
+            rosters=parts.rosters,
+            rules=parts.rules,
+            school=school,
+            context=parts.rules.row_context(now, school, year),
+            classes=self._classes,
+            checks=parts.checks,
+            campaign=campaign,
+            batch_id=batch.batch_id if batch else None,
+            has_student_numbers="student_no" in roster.columns.index,
         )
 
-    def _find_numberless(self, record: StudentRecord) -> list[PatronId]:
-        """Return pupils of this school who were entered without identity number (scenario 4)."""
-        if self._numberless is None:
-            self._numberless = defaultdict(list)
-            for application in self._store.list_applications(
-                self._school.institution, school_id=self._school.school_id
-            ):
-                if application.state in CLOSED_STATES:
-                    continue
-                known = self._register.fetch_personal(application.patron_id)
-                if not known.id_number and known.birth_date is not None:
-                    self._numberless[known.name, known.birth_date].append(application.patron_id)
-        return self._numberless.get((record.name, record.birth_date), [])
+    def _find_batch(self, *, force: bool) -> Batch | None:
+        """Return the batch to write into; None for a dry run, and for a file that was imported
+        before until there is something to write.
+        """
+        if self._dry_run:
+            return None
+        found = self._parts.rosters.find_import(
+            self._school, self._digest, complete=self._complete, campaign_id=self._campaign_id
+        )
+        if found is not None and found.state == "importing":
+            return found
+        if found is not None and not force:
+            self._earlier = found
+            return None
+        return self._begin()
 
-    def _apply(self, verdict: _Verdict) -> None:
-        problem, record = verdict.problem, verdict.record
-        if problem is not None and problem.code == "at_other_school":
-            self._parts.audit.append(
-                "enrolment.two_schools",
+    def _begin(self) -> Batch:
+        return self._parts.rosters.begin_import(
+            self._school,
+            layout=self._roster.columns.layout.value,
+            rows=len(self._roster.rows),
+            source_digest=self._digest,
+            source=self._source,
+            complete=self._complete,
+            campaign_id=self._campaign_id,
+            actor=self._actor,
+        )
+
+    # --- rows -----------------------------------------------------------------------------------
+
+    def finish(self, on_row: Callable[[int, int], None] | None) -> ImportReport:
+        """Take every row, then settle who has left; return the report."""
+        total = len(self._roster.rows)
+        for chunk in _in_chunks(self._roster.rows):
+            verdicts = self._judge.judge(chunk)
+            fresh = max(0, self._resume_at - self._done)
+            self._pass_again(verdicts[:fresh])
+            for piece in _in_pieces(verdicts[fresh:]):
+                self._take(piece)
+            for done in range(self._done - len(verdicts) + 1, self._done + 1):
+                if on_row is not None:
+                    on_row(done, total)
+        return self._end()
+
+    def _pass_again(self, verdicts: Sequence[Verdict]) -> None:
+        """Go past rows that an import that was killed has taken and counted."""
+        self._done += len(verdicts)
+        places = {}
+        for verdict in verdicts:
+            self._name(verdict, verdict.patron_id)
+            self._notes += verdict.notes
+            if verdict.is_new_member and verdict.patron_id is not None:
+                places[verdict.patron_id] = verdict
+        self._place(places)
+
+    def _take(self, verdicts: Sequence[Verdict]) -> None:
+        """Count rows, and write what they change."""
+        if not self._dry_run and (self._earlier is None or _any_written(verdicts)):
+            if self._batch is None:
+                self._batch = self._begin()
+                self._earlier = None
+            try:
+                self._write(self._batch, verdicts)
+            except StorageConflict as err:
+                self._refuse_second_run(err)
+                for verdict in verdicts:
+                    self._write_one(verdict)
+            return
+        self._count(verdicts)
+        for verdict in verdicts:
+            self._name(verdict, verdict.patron_id)
+
+    def _write_one(self, verdict: Verdict) -> None:
+        """Write one row, judged anew: somebody else's transaction has changed what it meets."""
+        assert self._batch is not None  # noqa: S101 - only called for good
+        for left in reversed(range(_TRIES)):
+            if verdict.record is not None:
+                (verdict,) = self._judge.judge_again([verdict.record])
+            try:
+                self._write(self._batch, [verdict])
+            except StorageConflict as err:
+                self._refuse_second_run(err)
+                if not left:
+                    raise
+            else:
+                return
+
+    def _refuse_second_run(self, err: StorageConflict) -> None:
+        if err.code == "import_running":
+            raise ConfigurationError(
+                "Another import of this file is under way.", "Wait until it has ended."
+            ) from err
+
+    def _write(self, batch: Batch, verdicts: Sequence[Verdict]) -> None:
+        writes = [(verdict, self._writer.write_of(verdict, batch)) for verdict in verdicts]
+        counts = self._counts + Counter(verdict.outcome for verdict in verdicts)
+        problems = self._problems + [p for verdict in verdicts for p in verdict.problems]
+        self._batch, patrons = self._parts.rosters.take_rows(
+            batch,
+            [write for _, write in writes if write is not None],
+            taken_rows=self._done + len(verdicts),
+            counts={outcome: counts[outcome] for outcome in RowOutcome},
+            problems=problems,
+            actor=self._actor,
+        )
+        self._count(verdicts)
+        about = iter(patrons)
+        places = {}
+        for verdict, write in writes:
+            patron_id = verdict.patron_id if write is None else next(about)
+            self._name(verdict, patron_id)
+            if verdict.is_new_member and patron_id is not None:
+                places[patron_id] = verdict
+        self._place(places)
+
+    def _count(self, verdicts: Sequence[Verdict]) -> None:
+        self._done += len(verdicts)
+        for verdict in verdicts:
+            self._counts[verdict.outcome] += 1
+            self._problems += verdict.problems
+            self._notes += verdict.notes
+
+    def _name(self, verdict: Verdict, patron_id: PatronId | None) -> None:
+        if self._named is not None:
+            self._named.update(verdict.may_be)
+            if patron_id is not None:
+                self._named.add(patron_id)
+
+    def _place(self, verdicts: Mapping[PatronId, Verdict]) -> None:
+        places = {
+            patron_id: (verdict.record.level, verdict.record.class_label)
+            for patron_id, verdict in verdicts.items()
+            if verdict.record is not None and verdict.record.level is not None
+        }
+        if places:
+            self._classes.place(places, actor=self._actor)
+
+    # --- the end --------------------------------------------------------------------------------
+
+    def _end(self) -> ImportReport:
+        counts = {outcome: self._counts[outcome] for outcome in RowOutcome}
+        batch = self._batch
+        if batch is None:
+            return self._report_unwritten(counts)
+        if self._named is not None and self._held:
+            self._parts.rosters.keep_named(
+                self._school, self._named, except_batch=batch.batch_id, actor=self._actor
+            )
+        if self._complete:
+            batch = self._parts.leavers.settle(
+                batch,
+                self._school,
+                self._named or (),
+                drop_percent=self._parts.rules.drop_percent,
+                is_doubtful=self._is_doubtful(counts),
                 actor=self._actor,
-                subject=verdict.patron_id or "",
-                detail={"school": self._school.code},
             )
-        if verdict.outcome is RowOutcome.CREATED:
-            self._create(record, verdict)
-        elif verdict.outcome is RowOutcome.UPDATED and verdict.application is not None:
-            self._update(record, verdict, verdict.application)
-
-    def _create(self, record: StudentRecord, verdict: _Verdict) -> None:
-        patron_id = verdict.patron_id
-        if patron_id is None:
-            patron_id = self._register.add_person(
-                _merge(PersonalData(record.name), record),
-                record.identifiers,
-                home=self._school.institution,
-                category=self._parts.rules.category,
-                stage=self._school.stage.value if self._school.stage else "",
-            )
-        else:
-            self._join(record, patron_id, verdict.known)
-        self._store.add_application(
-            NewApplication(
-                patron_id=patron_id,
-                institution=self._school.institution,
-                school_id=self._school.school_id,
-                route=Route.BATCH,
-                batch_id=self._batch.batch_id if self._batch else None,
-                batch_row=record.row,
-                class_name=record.class_name,
-                district=record.district,
-                card_proposal=record.card_no,
-            ),
-            actor=self._actor,
-            now=self._parts.now(),
+        batch = self._parts.rosters.end_import(batch)
+        _log.info(
+            "batch.imported",
+            institution=self._school.institution,
+            school=self._school.code,
+            batch=batch.number,
+            rows=batch.rows,
+            **{outcome.value: n for outcome, n in counts.items()},
+        )
+        return ImportReport(
+            batch,
+            self._roster,
+            counts,
+            tuple(self._problems),
+            tuple(self._notes),
+            missing=batch.missing,
+            valve=batch.valve,
         )
 
-    def _update(self, record: StudentRecord, verdict: _Verdict, application: Application) -> None:
-        self._join(record, application.patron_id, verdict.known)
-        self._store.update_application(
-            application.application_id,
-            class_name=record.class_name or application.class_name,
-            district=record.district or application.district,
-            actor=self._actor,
-            now=self._parts.now(),
+    def _report_unwritten(self, counts: Mapping[RowOutcome, int]) -> ImportReport:
+        """Return the report of a dry run, or of a file that was imported before."""
+        earlier = self._earlier
+        missing = earlier.missing if earlier else 0
+        valve = earlier.valve if earlier else Valve.NONE
+        if earlier is None and self._complete:
+            gone, pupils = self._parts.leavers.find_missing(
+                self._school, self._named or (), batch=None
+            )
+            missing = len(gone)
+            valve = choose_valve(
+                missing,
+                pupils,
+                drop_percent=self._parts.rules.drop_percent,
+                is_doubtful=self._is_doubtful(counts),
+            )
+        return ImportReport(
+            earlier,
+            self._roster,
+            counts,
+            tuple(self._problems),
+            tuple(self._notes),
+            repeated=earlier is not None,
+            missing=missing,
+            valve=valve,
         )
 
-    def _join(self, record: StudentRecord, patron_id: PatronId, known: PersonalData | None) -> None:
-        for identifier in record.identifiers:
-            self._register.add_identifier(patron_id, identifier)
-        merged = _merge(known or PersonalData(record.name), record)
-        if merged != known:
-            self._register.update_personal(patron_id, merged)
+    def _is_doubtful(self, counts: Mapping[RowOutcome, int]) -> bool:
+        """Say whether something that may name a pupil was not read."""
+        return bool(self._roster.unread_sheets) or any(counts[outcome] for outcome in _UNREAD)
 
 
-def _refuse(record: StudentRecord, outcome: RowOutcome, code: str) -> _Verdict:
-    column = "id_number" if record.id_number is not None else "student_no"
-    if code == "name_differs":
-        column = "name"
-    return _Verdict(outcome, record, RowProblem(code, record.row, column))
+def _in_chunks(rows: Iterable[RosterRow]) -> Iterator[list[RosterRow]]:
+    rest = iter(rows)
+    while chunk := list(islice(rest, _CHUNK)):
+        yield chunk
 
 
-def _merge(known: PersonalData, record: StudentRecord) -> PersonalData:
-    """Return what is known, with what the row says on top; empty cells change nothing."""
-    return PersonalData(
-        name=known.name,
-        id_number=record.id_number.value if record.id_number else known.id_number,
-        phone=record.phone or known.phone,
-        guardian_name=record.guardian_name or known.guardian_name,
-        guardian_phone=record.guardian_phone or known.guardian_phone,
-        birth_date=record.birth_date,
-    )
+def _in_pieces(verdicts: Sequence[Verdict]) -> Iterator[list[Verdict]]:
+    """Return verdicts in pieces with few enough rows that change something."""
+    piece: list[Verdict] = []
+    changes = 0
+    for verdict in verdicts:
+        piece.append(verdict)
+        changes += verdict.outcome in WRITTEN
+        if changes >= _PIECE:
+            yield piece
+            piece, changes = [], 0
+    if piece:
+        yield piece
+
+
+def _any_written(verdicts: Sequence[Verdict]) -> bool:
+    return any(verdict.outcome in WRITTEN for verdict in verdicts)

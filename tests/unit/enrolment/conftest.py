@@ -12,9 +12,13 @@ from stdnum.cn import ric
 from connector.domain.card import CardRange
 from connector.domain.enrolment import ApplicationState, ConsentScope, SchoolStage
 from connector.domain.ids import InstitutionId
+from connector.domain.library import Library
+from connector.ports.decisions import NoDecider
 from connector.ports.enrolment import RowOutcome
+from connector.services.closing import ClosingService
 from connector.services.enrolment import EnrolmentService
 from connector.services.enrolment_rules import EnrolmentRules
+from connector.services.facts import FactReader
 from connector.services.provisioning import ProvisioningService
 from connector.storage.crypto import Keyring
 from connector.storage.migrate import upgrade_database
@@ -166,9 +170,32 @@ def world(tmp_path):
         cards=CardRange("FD", 1, 9999),
         districts=frozenset({"丰都县"}),
     )
+    libraries = {rules.institution: Library(rules.institution, "丰都县图书馆", rules.zone)}
+    facts = FactReader(
+        libraries=libraries,
+        adapters={rules.institution: ils},
+        ledger=store.ledger,
+        people=store.people,
+        item_facts=store.item_facts,
+        decider=NoDecider(),
+        now=now,
+    )
+    closing = ClosingService(
+        store=store.closings,
+        register=store.people,
+        facts=facts,
+        libraries=libraries,
+        adapters={rules.institution: ils},
+        tasks=store.tasks,
+        now=now,
+    )
     enrolment = EnrolmentService(
         register=store.people,
         store=store.enrolment,
+        rosters=store.rosters,
+        schools=store.schools,
+        tasks=store.tasks,
+        closer=closing,
         audit=store.audit,
         rules={rules.institution: rules},
         now=now,

@@ -57,9 +57,31 @@ def test_the_same_file_again_changes_nothing(world, helpers):
     first = world.load(rows)
     again = world.load(rows)
     assert helpers.outcomes(again) == {"unchanged": 2}
-    assert not world.applications(again)
+    assert again.repeated
+    assert again.batch.number == first.batch.number
     assert len(world.applications(first)) == 2
-    assert first.batch.number != again.batch.number
+    assert len(world.enrolment.list_progress(world.library)) == 1
+
+
+def test_the_same_file_again_brings_back_who_was_removed(world, helpers):
+    """What was imported before makes a new batch only when there is something to change."""
+    rows = [helpers.pupil(1), helpers.pupil(2)]
+    first = world.load(rows)
+    gone, _ = world.applications(first)
+    world.store.enrolment.erase_applicant(gone.patron_id, actor="x", now=world.time[0])
+    again = world.load(rows)
+    assert helpers.outcomes(again) == {"created": 1, "unchanged": 1}
+    assert not again.repeated
+    assert (again.batch.number, again.batch.taken_rows) == ("2026-0002", 2)
+    assert helpers.outcomes(world.load(rows)) == {"unchanged": 2}
+
+
+def test_the_same_file_is_imported_anew_when_asked(world, helpers):
+    rows = [helpers.pupil(1)]
+    world.load(rows)
+    path = world.sheet(rows)
+    report = world.enrolment.import_roster(path, world.school(), actor="clerk", force=True)
+    assert (report.batch.number, report.repeated) == ("2026-0002", False)
 
 
 def test_a_change_before_approval_is_taken(world, helpers):
@@ -177,7 +199,7 @@ def test_twins_of_one_name_are_not_guessed(world, helpers):
 
 def test_two_numbers_of_two_people(world, helpers):
     world.load([helpers.pupil(1)])
-    world.load([["L500230201503019999", "", "戴二二", "13800000001"]], headers=NUMBERLESS)
+    world.load([["L500230201503019999", "", "孙三三", "13800000001"]], headers=NUMBERLESS)
     report = world.load(
         [["L500230201503019999", helpers.id_number(1), "丁一一", "13800000001"]], headers=NUMBERLESS
     )
@@ -208,9 +230,10 @@ def test_who_withdrew_is_held(world, helpers):
     assert helpers.codes(report) == [(2, "id_number", "withdrawn_before")]
 
 
-def test_a_row_that_broke_off_half_way_is_finished_next_time(world, helpers):
-    """A person without an application is what a crash between two rows' halves leaves."""
+def test_what_broke_off_left_nothing_and_is_finished_next_time(world, helpers, monkeypatch):
+    """A piece of rows is written whole or not at all; the batch goes on under its number."""
     school = world.school()
+    rows = [helpers.pupil(1), helpers.pupil(2)]
 
     class Broken(Exception):
         pass
@@ -218,15 +241,67 @@ def test_a_row_that_broke_off_half_way_is_finished_next_time(world, helpers):
     def crash(*args, **more):
         raise Broken
 
-    from unittest.mock import patch
+    where = "connector.storage.repositories.rosters.enter_application"
+    with monkeypatch.context() as patched:
+        patched.setattr(where, crash)
+        with pytest.raises(Broken):
+            world.load(rows, school)
+    assert find(world, 1, helpers) is None
+    report = world.load(rows, school)
+    assert helpers.outcomes(report) == {"created": 2}
+    assert (report.batch.number, report.batch.state) == ("2026-0001", "imported")
+    assert len(world.applications(report)) == 2
 
-    with patch.object(type(world.store.enrolment), "add_application", crash), pytest.raises(Broken):
-        world.load([helpers.pupil(1)], school)
-    patron = find(world, 1, helpers)
-    assert patron is not None
-    report = world.load([helpers.pupil(1)], school)
-    assert helpers.outcomes(report) == {"created": 1}
-    assert world.applications(report)[0].patron_id == patron
+
+def test_an_import_that_was_killed_goes_on_where_it_was(world, helpers, monkeypatch):
+    """Counts and problems of both runs add up to those of the whole file."""
+    monkeypatch.setattr("connector.services.roster._PIECE", 2)
+    school = world.school()
+    rows = [helpers.pupil(n) for n in range(5)]
+    rows += [helpers.pupil(0), helpers.pupil(5, phone="12"), helpers.pupil(6)]
+    take, calls = world.store.rosters.take_rows, []
+
+    class Killed(Exception):
+        pass
+
+    def once(*args, **more):
+        calls.append(1)
+        if len(calls) > 2:
+            raise Killed
+        return take(*args, **more)
+
+    monkeypatch.setattr(world.store.rosters, "take_rows", once)
+    with pytest.raises(Killed):
+        world.load(rows, school)
+    monkeypatch.setattr(world.store.rosters, "take_rows", take)
+    (waiting,) = world.store.enrolment.list_batches(world.library)
+    assert (waiting.state, waiting.taken_rows, waiting.rows) == ("importing", 4, 8)
+    report = world.load(rows, school)
+    assert helpers.outcomes(report) == {"created": 6, "duplicate": 1, "invalid": 1}
+    assert helpers.codes(report) == [
+        (7, "id_number", "twice_in_file"),
+        (8, "phone", "phone_format"),
+    ]
+    assert report.batch.number == waiting.number
+    assert report.batch.problems == report.problems
+    assert len(world.applications(report)) == 6
+
+
+def test_two_imports_of_one_file_at_once(world, helpers, monkeypatch):
+    """The one that is behind is refused; the other goes on."""
+    school, rows = world.school(), [helpers.pupil(1)]
+    take = world.store.rosters.take_rows
+
+    def other_first(*args, **more):
+        monkeypatch.setattr(world.store.rosters, "take_rows", take)
+        assert helpers.outcomes(world.load(rows, school)) == {"created": 1}
+        return take(*args, **more)
+
+    monkeypatch.setattr(world.store.rosters, "take_rows", other_first)
+    with pytest.raises(ConfigurationError, match="Another import"):
+        world.load(rows, school)
+    (batch,) = world.store.enrolment.list_batches(world.library)
+    assert (batch.state, batch.counts[RowOutcome.CREATED]) == ("imported", 1)
 
 
 def test_progress_is_told_row_by_row(world, helpers):
@@ -327,23 +402,23 @@ def test_nothing_that_names_a_pupil_reaches_the_database_in_clear(world, helpers
 
 
 def test_batches_count_by_year(world, helpers):
-    numbers = [world.load([helpers.pupil(1)]).batch.number for _ in range(2)]
-    world.time[0] = datetime(2027, 9, 1, tzinfo=world.time[0].tzinfo)
-    numbers.append(world.load([helpers.pupil(1)]).batch.number)
+    numbers = [world.load([helpers.pupil(n)]).batch.number for n in (1, 2)]
+    world.time[0] = datetime(2027, 3, 1, tzinfo=world.time[0].tzinfo)
+    numbers.append(world.load([helpers.pupil(3)]).batch.number)
     assert numbers == ["2026-0001", "2026-0002", "2027-0001"]
 
 
 def test_two_schools_in_the_same_moment(world, helpers):
     """Scenario 1 as a race: the other school's row is committed between our look and our write."""
     ours, theirs = world.school("s1"), world.school("s2")
-    add_person, rows = world.store.people.add_person, [helpers.pupil(1)]
+    take_rows, rows = world.store.rosters.take_rows, [helpers.pupil(1)]
 
     def other_first(*args, **more):
-        world.store.people.add_person = add_person
+        world.store.rosters.take_rows = take_rows
         world.load(rows, theirs, name="theirs.xlsx")
-        return add_person(*args, **more)
+        return take_rows(*args, **more)
 
-    world.store.people.add_person = other_first
+    world.store.rosters.take_rows = other_first
     report = world.load(rows, ours)
     assert helpers.outcomes(report) == {"duplicate": 1}
     assert [code for _, _, code in helpers.codes(report)] == ["at_other_school"]
