@@ -3,26 +3,41 @@
 Nothing here reads a value. python-calamine lays every sheet out as a full rectangle, so that one
 stray cell in the last row and column takes all the memory there is: five kilobytes of xlsx, 17
 thousand million cells. Rules: cells that only have a format do not count (whole columns often have
-one); nothing is unpacked at once.
+one); nothing is unpacked at once, and no size that the archive states about itself is believed; a
+sheet as every program writes it is looked over quickly, any other tag by tag.
 """
 
 from __future__ import annotations
 
 import re
+import struct
 import zipfile
-from typing import IO, Final
+import zlib
+from collections.abc import Iterator
+from typing import Final
 
-__all__ = ["find_largest_sheet"]
+from connector.errors import RecordError
+
+__all__ = ["MAX_CELLS", "find_largest_sheet"]
+
+MAX_CELLS: Final = 26 * 200_000
+"""Cells of the largest sheet that is opened: 200,000 rows of the columns A to Z."""
 
 _CHUNK: Final = 1024 * 1024
 _TAG: Final = re.compile(
     rb"<(?:[A-Za-z][\w.-]*+:)?(worksheet|table|row|c|table-row|table-cell|covered-table-cell)"
     rb"((?:[\s/](?:[^<>\"']++|\"[^\"]*+\"|'[^']*+')*+)?)>"
 )
-_REFERENCE: Final = re.compile(rb"""\sr=["']([A-Z]{0,3})([0-9]{1,7})["']""")
-_COLUMNS: Final = re.compile(rb"""number-columns-repeated=["']([0-9]{1,9})["']""")
-_ROWS: Final = re.compile(rb"""number-rows-repeated=["']([0-9]{1,9})["']""")
-_VALUE: Final = b"value-type="
+_REFERENCE: Final = re.compile(rb"""\sr\s*=\s*["']([A-Za-z]{0,3})([0-9]{1,7})["']""")
+_COLUMNS: Final = re.compile(rb"""number-columns-repeated\s*=\s*["']([0-9]{1,9})["']""")
+_ROWS: Final = re.compile(rb"""number-rows-repeated\s*=\s*["']([0-9]{1,9})["']""")
+_VALUE: Final = b"value-type"
+_ODD_TAG: Final = re.compile(rb"<(?:c|row)(?! r=\"[A-Z]?1?[0-9]{1,5}\")[\s/>]")
+"""A row or cell of xlsx that does not begin with its place, or lies beyond ``MAX_CELLS``."""
+_PREFIXED_TAG: Final = re.compile(rb":(?:c|row)\b")
+_ODS_TAG: Final = b"table-"
+_LOCAL_HEADER: Final = struct.Struct("<4s22xHH")
+_ENCRYPTED: Final = 1
 
 
 class _Sheet:
@@ -48,7 +63,7 @@ class _Sheet:
         elif tag == b"c":
             found = _REFERENCE.search(attributes)
             if found and found[1]:
-                self._row, self._column = int(found[2]) - 1, _column_of(found[1]) - 1
+                self._row, self._column = int(found[2]) - 1, _column_of(found[1].upper()) - 1
             self._column += 1
             if not is_empty:
                 self._reach()
@@ -63,32 +78,87 @@ class _Sheet:
         self.largest = max(self.largest, self._height * self._width)
 
 
-def find_largest_sheet(archive: zipfile.ZipFile) -> int:
-    """Return how many cells the largest rectangle of a sheet has, in an xlsx or ods file.
+def find_largest_sheet(data: bytes, archive: zipfile.ZipFile, *, max_bytes: int) -> int:
+    """Return how many cells the largest rectangle of a sheet may have, in an xlsx or ods file.
+
+    At most ``MAX_CELLS`` for a sheet that was looked over quickly.
+
+    Args:
+        data: the file that ``archive`` was opened on.
+        max_bytes: how much all files of the archive together may unpack to.
 
     Raises:
-        zipfile.BadZipFile, zlib.error: it cannot be unpacked.
-        NotImplementedError, RuntimeError: packed in a way that we do not know, or encrypted.
+        RecordError: it unpacks to more (``file_too_large``), is encrypted (``file_password``), or
+            has a tag of a megabyte (``file_not_spreadsheet``).
+        zipfile.BadZipFile, zlib.error, struct.error: it cannot be unpacked.
     """
-    largest = 0
+    largest, left = 0, max_bytes
     for entry in archive.infolist():
-        with archive.open(entry) as file:
-            largest = max(largest, _read_extent(file))
+        is_plain, size = True, 0
+        for chunk in _cut_at_tags(_unpack(data, entry)):
+            size += len(chunk)
+            if size > left:
+                raise RecordError(0, "file_too_large")
+            is_plain = is_plain and _is_plain(chunk)
+        left -= size
+        if not is_plain:
+            largest = max(largest, _read_extent(_cut_at_tags(_unpack(data, entry))))
     return largest
 
 
-def _read_extent(file: IO[bytes]) -> int:
+def _is_plain(chunk: bytes) -> bool:
+    return (
+        _ODS_TAG not in chunk
+        and _ODD_TAG.search(chunk) is None
+        and _PREFIXED_TAG.search(chunk) is None
+    )
+
+
+def _read_extent(chunks: Iterator[bytes]) -> int:
     sheet = _Sheet()
-    rest = b""
-    while chunk := file.read(_CHUNK):
-        data = rest + chunk
-        end = 0
-        for match in _TAG.finditer(data):
+    for chunk in chunks:
+        if len(chunk) >= _CHUNK and chunk.rfind(b"<") > chunk.rfind(b">"):
+            raise RecordError(0, "file_not_spreadsheet")  # a tag that nothing reasonable writes
+        for match in _TAG.finditer(chunk):
             sheet.take(match[1], match[2], is_empty=match[2].endswith(b"/"))
-            end = match.end()
-        begun = data.rfind(b"<", end)
-        rest = data[begun:] if begun >= 0 and len(data) - begun < _CHUNK else b""
     return sheet.largest
+
+
+def _cut_at_tags(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the same bytes, cut so that no tag is in two pieces unless it is absurdly long."""
+    rest = b""
+    for chunk in chunks:
+        data = rest + chunk
+        begun = data.rfind(b"<")
+        if begun < 0 or len(data) - begun >= _CHUNK:
+            begun = len(data)
+        rest = data[begun:]
+        yield data[:begun]
+    yield rest
+
+
+def _unpack(data: bytes, entry: zipfile.ZipInfo) -> Iterator[bytes]:
+    """Yield what a file of the archive really unpacks to; ``zipfile`` stops at the stated size."""
+    if entry.flag_bits & _ENCRYPTED:
+        raise RecordError(0, "file_password")
+    signature, name_length, extra_length = _LOCAL_HEADER.unpack_from(data, entry.header_offset)
+    start = entry.header_offset + _LOCAL_HEADER.size + name_length + extra_length
+    packed = memoryview(data)[start : start + entry.compress_size]
+    if signature != b"PK\x03\x04" or len(packed) != entry.compress_size:
+        raise zipfile.BadZipFile
+    if entry.compress_type == zipfile.ZIP_STORED:
+        for position in range(0, len(packed), _CHUNK):
+            yield bytes(packed[position : position + _CHUNK])
+    elif entry.compress_type == zipfile.ZIP_DEFLATED:
+        unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+        for position in range(0, len(packed), _CHUNK):
+            piece: bytes | memoryview = packed[position : position + _CHUNK]
+            while piece and not unpacker.eof:
+                yield unpacker.decompress(piece, _CHUNK)
+                piece = unpacker.unconsumed_tail
+        yield unpacker.flush()
+    else:
+        raise zipfile.BadZipFile
 
 
 def _column_of(letters: bytes) -> int:

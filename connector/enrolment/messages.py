@@ -161,6 +161,10 @@ MESSAGES: Mapping[str, tuple[str, str]] = {
         "不支持的文本编码（如UTF-16），请另存为 .xlsx 或“CSV UTF-8”",
         "a text encoding that is not read, such as UTF-16: save it as .xlsx or as CSV UTF-8",
     ),
+    "csv_quotes": (
+        "CSV中的引号不成对，请补齐，或另存为 .xlsx",
+        "a quotation mark without its pair in a csv file: mend it, or save the file as .xlsx",
+    ),
     "file_password": (
         "文件有密码保护，请取消密码后重试",
         "protected by a password: remove it and try again",

@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import struct
 import zipfile
 from datetime import date
 
@@ -12,11 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connector.domain.enrolment import RowContext, RowProblem, StudentRecord, parse_row
-from connector.enrolment import workbook
+from connector.enrolment import sheets, workbook
 from connector.enrolment.columns import LAYOUTS, Layout
 from connector.enrolment.messages import MESSAGES, describe_problem
 from connector.enrolment.workbook import read_roster, write_template
 from connector.errors import RecordError
+from tests.support.xls import make_compound_file
 
 HEADERS = ["身份证号", "姓名", "联系电话", "家长姓名", "家长电话"]
 ROW = ["500230201503010015", "丁一一", "13800000001", "丁大大", "13900000001"]
@@ -26,26 +26,6 @@ def read_error(path):
     with pytest.raises(RecordError) as caught:
         read_roster(path)
     return caught.value.code
-
-
-def make_cfb(*streams):
-    """Return a compound file (MS-CFB 3) with empty streams, as an encrypted workbook is one."""
-    free, end, fat = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD
-    header = struct.pack(
-        "<8s16sHHHHH6sIIIIIIIIII", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"", 0x3E, 3, 0xFFFE, 9, 6,
-        b"", 0, 1, 1, 0, 4096, end, 0, end, 0, 0,
-    )  # fmt: skip
-    header += struct.pack("<109I", 0, *[free] * 108)
-    table = struct.pack("<128I", fat, end, *[free] * 126)
-    entries = b""
-    for position, name in enumerate(["Root Entry", *streams]):
-        text = name.encode("utf-16-le") + b"\0\0"
-        child = 1 if position == 0 and streams else free
-        right = position + 1 if 0 < position < len(streams) else free
-        entries += text.ljust(64, b"\0") + struct.pack(
-            "<HBBIII36sIQ", len(text), 5 if position == 0 else 2, 1, free, right, child, b"", end, 0
-        )
-    return header + table + entries.ljust(512, b"\0")
 
 
 def test_rows_keep_their_number_in_the_sheet(tmp_path, helpers):
@@ -137,9 +117,13 @@ def test_csv(tmp_path, encoding):
         ("a.xlsx", b"", "file_not_spreadsheet"),
         ("a.xlsx", b"%PDF-1.7 not a spreadsheet", "file_not_spreadsheet"),
         ("a.xlsx", b"PK\x03\x04 broken archive", "file_not_spreadsheet"),
-        ("a.xlsx", make_cfb("WordDocument"), "file_not_spreadsheet"),
-        ("a.xlsx", make_cfb("EncryptionInfo", "EncryptedPackage"), "file_password"),
-        ("a.csv", b"\x00\x01\x02", "header_missing"),
+        ("a.xlsx", make_compound_file({"WordDocument": b"x"}), "file_not_spreadsheet"),
+        (
+            "a.xlsx",
+            make_compound_file({"EncryptionInfo": b"", "EncryptedPackage": b"x" * 5000}),
+            "file_password",
+        ),
+        ("a.csv", b"\x00\x01\x02", "file_not_spreadsheet"),
         ("a.csv", b"\xff\xff\xff\xff", "file_not_spreadsheet"),
         ("a.csv", b"a" * 200_000, "file_not_spreadsheet"),
         ("a.csv", "第一行\n第二行\n".encode(), "header_missing"),
@@ -178,9 +162,9 @@ def test_sizes_are_limited(tmp_path, helpers, monkeypatch):
     path = helpers.write_sheet(tmp_path / "a.xlsx", [ROW] * 3, HEADERS)
     monkeypatch.setattr(workbook, "_MAX_ROWS", 2)
     assert read_error(path) == "too_many_rows"
-    monkeypatch.setattr(workbook, "_MAX_UNPACKED_BYTES", 1000)
+    monkeypatch.setattr(sheets, "_MAX_UNPACKED_BYTES", 1000)
     assert read_error(path) == "file_too_large"
-    monkeypatch.setattr(workbook, "_MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr(sheets, "_MAX_FILE_BYTES", 1000)
     assert read_error(path) == "file_too_large"
 
 
