@@ -19,15 +19,18 @@ import io
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from connector.enrolment.columns import ColumnMap
+from connector.enrolment.sheets import Sheet
+from connector.enrolment.workbook import Roster, RosterRows
 from connector.errors import RecordError
 
-__all__ = ["OneRoster", "OneRosterPupil", "OneRosterSchool", "read_oneroster"]
+__all__ = ["OneRoster", "OneRosterPupil", "OneRosterSchool", "build_roster", "read_oneroster"]
 
 _VERSIONS = ("1.1", "1.2")
 _MAX_UNPACKED_BYTES = 500 * 1024 * 1024
@@ -52,6 +55,16 @@ _GRADES: Mapping[str, str] = {"PR": "小班", "IT": "小班", "PK": "中班", "T
 _GUARDIANS = frozenset({"guardian", "parent", "relative"})
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError)
 
+_COLUMNS = (
+    "id_number",
+    "name",
+    "phone",
+    "guardian_name",
+    "guardian_phone",
+    "class_name",
+    "student_no",
+    "grade",
+)
 _REQUIRED: Mapping[str, tuple[str, ...]] = {
     "orgs": ("sourcedId", "name", "type", "identifier"),
     "users": ("sourcedId", "givenName", "familyName", "identifier"),
@@ -326,3 +339,18 @@ def _numbers_of(values: Mapping[str, str]) -> dict[str, object]:
 def _grade_of(grades: str) -> str:
     code = grades.split(",", maxsplit=1)[0].strip().upper()
     return _GRADES.get(code, code.lstrip("0") if code.isdigit() else "")
+
+
+def build_roster(school: OneRosterSchool) -> Roster:
+    """Return a school's pupils as a roster, each at the line that he has in ``users.csv``."""
+    columns = ColumnMap({column: place for place, column in enumerate(_COLUMNS)})
+    kept = {pupil.row: pupil.cells for pupil in school.pupils if not pupil.deleted}
+
+    def iter_rows() -> Iterator[Sequence[object]]:
+        yield _COLUMNS
+        for line in range(2, max(kept, default=1) + 1):
+            cells = kept.get(line)
+            yield () if cells is None else [cells.get(column) for column in _COLUMNS]
+
+    sheet = Sheet(f"users.csv/{school.code}", iter_rows)
+    return Roster(sheet.name, 1, columns, RosterRows(sheet, 1, columns), sheet)

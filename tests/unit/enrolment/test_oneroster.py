@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from connector.enrolment.oneroster import read_oneroster
+from connector.enrolment.oneroster import build_roster, read_oneroster
 from connector.errors import RecordError
 
 ORGS = """\
@@ -169,3 +169,12 @@ def test_a_zip_that_would_unpack_to_too_much_is_refused(tmp_path, monkeypatch):
     with pytest.raises(RecordError) as caught:
         read_oneroster(file)
     assert caught.value.code == "file_too_large"
+
+
+def test_a_school_becomes_a_roster_that_keeps_the_lines(bundle):
+    first, second = read_oneroster(bundle).schools
+    (row,) = build_roster(second).rows
+    assert row.number == 3
+    assert row.cells["class_name"] == "大一班"
+    assert row.cells["id_number"] is None
+    assert [row.number for row in build_roster(first).rows] == [2]
