@@ -235,7 +235,7 @@ def _enrol(app: Application, sheet: Path, say: object) -> tuple[StoryPatron, ...
         return service.list_applications(report.batch)
 
     service.review(everybody(), actor=actor)  # type: ignore[arg-type]
-    service.record_consent(everybody(), [ConsentScope.CARD], evidence="demo form", actor=actor)  # type: ignore[arg-type]
+    app.consents.record(everybody(), [ConsentScope.CARD], evidence="demo form", actor=actor)  # type: ignore[arg-type]
     service.approve(everybody(), actor=actor)  # type: ignore[arg-type]
     opened = app.provisioning(LIBRARY).activate(everybody(), actor=actor)  # type: ignore[arg-type]
     patrons = []

@@ -28,5 +28,10 @@ def enrol() -> None:
     """
 
 
-for _command in (*enrol_school.COMMANDS, *enrol_roster.COMMANDS, *enrol_steps.COMMANDS):
+for _command in (
+    *enrol_school.COMMANDS,
+    *enrol_roster.COMMANDS,
+    *enrol_steps.COMMANDS,
+    *enrol_consent.COMMANDS,
+):
     enrol.add_command(_command)

@@ -6,6 +6,7 @@ Nothing here is a command. Rule: where one library is configured, nobody has to 
 from __future__ import annotations
 
 import getpass
+import re
 import sys
 from typing import Any
 
@@ -16,26 +17,63 @@ from rich.table import Table
 from connector.bootstrap import Application
 from connector.cli.context import CliContext, Refused
 from connector.domain.ids import InstitutionId
+from connector.errors import NotFound
+from connector.ports.enrolment import Application as PupilApplication
 from connector.ports.enrolment import Batch, School
 
 __all__ = [
     "by_option",
+    "choose_applications",
     "find_batch",
     "find_school",
     "lang_option",
     "libraries_of",
     "library_option",
     "only_library",
+    "parse_rows",
     "print_table",
+    "rows_option",
 ]
 
 library_option = click.option("--library", help="Code of the library; needed where several fit.")
 by_option = click.option(
     "--by", "actor", default=getpass.getuser, show_default="your login", help="Who does it."
 )
+rows_option = click.option("--rows", help="Row numbers of the sheet, such as 2-30,35.")
 lang_option = click.option(
     "--lang", type=click.Choice(["zh", "en"]), help="Language of the messages."
 )
+
+
+_RANGE = re.compile(r"([0-9]{1,6})(?:-([0-9]{1,6}))?")
+_LARGEST_RANGE = 100_000
+
+
+def parse_rows(text: str | None) -> list[int]:
+    """Return row numbers from ``2-30,35``; raises ``click.UsageError``."""
+    rows: list[int] = []
+    for part in (text or "").replace(" ", "").split(",") if text else ():
+        match = _RANGE.fullmatch(part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if not first <= last < first + _LARGEST_RANGE:
+            raise click.UsageError(
+                f"--rows takes numbers and ranges such as 2-30,35; not {part!r}."
+            )
+        rows += range(first, last + 1)
+    return rows
+
+
+def choose_applications(
+    app: Application, number: str, rows: str | None, library: str | None
+) -> tuple[Batch, tuple[PupilApplication, ...]]:
+    """Return a batch and its applications, or those of some rows."""
+    batch = find_batch(app, number, library)
+    try:
+        return batch, app.enrolment.list_applications(batch, rows=parse_rows(rows))
+    except NotFound as err:
+        raise Refused(
+            f"{err}: it was not taken, or its guardian refused. See: onecard enrol show {number}"
+        ) from err
 
 
 def find_batch(app: Application, number: str, library: str | None) -> Batch:

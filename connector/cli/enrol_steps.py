@@ -1,62 +1,41 @@
-"""``onecard enrol``: what comes after the import — review, consent, approval, activation.
+"""``onecard enrol``: what comes after the import — review, approval, activation.
 
 Nothing here decides. Rules: applications are named by batch and row, so that no name and no number
-is typed; an answer of guardians is never recorded for a whole batch unless ``--all`` says so; a PIN
-goes into a file that only its owner may read, before the next card is opened.
+is typed; a PIN goes into a file that only its owner may read, before the next card is opened.
 """
 
 from __future__ import annotations
 
-import re
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from connector.bootstrap import Application as App
 from connector.cli.context import CliContext, Refused, json_option, pass_cli, write_json
 from connector.cli.enrol_shared import (
     by_option,
+    choose_applications,
     find_batch,
     libraries_of,
     library_option,
+    parse_rows,
     print_table,
+    rows_option,
 )
 from connector.cli.pin_file import PinFile
 from connector.cli.progress import Progress
-from connector.domain.enrolment import ApplicationState, ConsentScope
+from connector.cli.slip_folder import SlipFolder
+from connector.domain.enrolment import ApplicationState
 from connector.domain.identity import mask_name, mask_number
 from connector.errors import NotFound
-from connector.ports.enrolment import Application, Batch
 from connector.ports.store import PersonalData
-from connector.services.enrolment import StepReport
 from connector.services.provisioning import ActivationOutcome
 
 __all__ = ["COMMANDS", "parse_rows"]
 
 _S = ApplicationState
-_RANGE = re.compile(r"([0-9]{1,6})(?:-([0-9]{1,6}))?")
-_LARGEST_RANGE = 100_000
-
-
-def parse_rows(text: str | None) -> list[int]:
-    """Return row numbers from ``2-30,35``; raises ``click.UsageError``."""
-    rows: list[int] = []
-    for part in (text or "").replace(" ", "").split(",") if text else ():
-        match = _RANGE.fullmatch(part)
-        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-        if not first <= last < first + _LARGEST_RANGE:
-            raise click.UsageError(
-                f"--rows takes numbers and ranges such as 2-30,35; not {part!r}."
-            )
-        rows += range(first, last + 1)
-    return rows
-
-
-rows_option = click.option("--rows", help="Row numbers of the sheet, such as 2-30,35.")
 
 
 @click.command("show")
@@ -117,7 +96,7 @@ def review(
       onecard enrol review 2026-0001 --rows 2-30,35
     """
     app = cli.app
-    found, applications = _choose(app, batch, rows, library)
+    found, applications = choose_applications(app, batch, rows, library)
     report = app.enrolment.review(applications, actor=actor)
     click.echo(f"{report.done} reviewed in batch {found.number}.")
 
@@ -138,80 +117,13 @@ def approve(
       onecard enrol approve 2026-0001
     """
     app = cli.app
-    found, applications = _choose(app, batch, rows, library)
+    found, applications = choose_applications(app, batch, rows, library)
     report = app.enrolment.approve(applications, actor=actor)
     click.echo(f"{report.done} approved in batch {found.number}.")
-    _, applications = _choose(app, batch, rows, library)
+    _, applications = choose_applications(app, batch, rows, library)
     waiting = sum(application.state is _S.ENTERED for application in applications)
     if waiting:
         raise Refused(f"{waiting} wait for the school's review. Run: onecard enrol review {batch}")
-
-
-@click.command("consent")
-@click.argument("batch")
-@rows_option
-@click.option("--all", "everybody", is_flag=True, help="The answer is that of every row.")
-@click.option(
-    "--scope",
-    "scopes",
-    multiple=True,
-    default=[ConsentScope.CARD.value],
-    show_default=True,
-    type=click.Choice([scope.value for scope in ConsentScope]),
-    help="What it is about; may be repeated.",
-)
-@click.option(
-    "--answer",
-    type=click.Choice(["given", "refused", "withdrawn"]),
-    default="given",
-    show_default=True,
-)
-@click.option("--evidence", default="", help="Where the signed forms are kept.")
-@click.option("--text-version", default="", help="The text that was signed, if an older one.")
-@library_option
-@by_option
-@pass_cli
-def consent(
-    cli: CliContext,
-    batch: str,
-    *,
-    rows: str | None,
-    everybody: bool,
-    scopes: Sequence[str],
-    answer: str,
-    evidence: str,
-    text_version: str,
-    library: str | None,
-    actor: str,
-) -> None:
-    """Record what guardians answered for rows of BATCH.
-
-    A refusal removes the applicant and is remembered; a withdrawal ends the consent, and an open
-    card with it.
-
-    \b
-    Example:
-      onecard enrol consent 2026-0001 --rows 2-30 --scope card --scope online --evidence "folder 7"
-    """
-    if bool(rows) == everybody:
-        raise click.UsageError("Give --rows for the rows that the answer is about, or --all.")
-    app = cli.app
-    found, applications = _choose(app, batch, rows, library)
-    chosen = [ConsentScope(scope) for scope in scopes]
-    if answer == "given":
-        report = app.enrolment.record_consent(
-            applications, chosen, evidence=evidence, actor=actor, text_version=text_version
-        )
-    elif answer == "refused":
-        if chosen != [ConsentScope.CARD]:
-            raise click.UsageError("Only the card itself can be refused; leave other scopes out.")
-        report = app.enrolment.refuse_consent(applications, actor=actor)
-    else:
-        report = _withdraw(app, applications, chosen, actor)
-    click.echo(f"{answer}: {report.done} in batch {found.number}, {report.skipped} passed over.")
-    if report.skipped:
-        what = "have an open card: use --answer withdrawn" if answer == "refused" else "had none"
-        raise Refused(f"{report.skipped} {what}.")
 
 
 @click.command("activate")
@@ -221,6 +133,16 @@ def consent(
     "--pins",
     type=click.Path(dir_okay=False, path_type=Path),
     help="CSV file for the PINs, mode 0600; by default pins-BATCH.csv. Each PIN is given out once.",
+)
+@click.option(
+    "--slips",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for PIN slips instead: one PDF for each class, sealed with a passphrase.",
+)
+@click.option(
+    "--passphrase-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where the passphrase of the slips is written, mode 0600; by default it is shown once.",
 )
 @library_option
 @by_option
@@ -232,6 +154,8 @@ def activate(
     *,
     rows: str | None,
     pins: Path | None,
+    slips: Path | None,
+    passphrase_file: Path | None,
     library: str | None,
     actor: str,
     as_json: bool,
@@ -244,11 +168,24 @@ def activate(
     \b
     Example:
       onecard enrol activate 2026-0001 --pins pins.csv
+      onecard enrol activate 2026-0001 --slips slips/
     """
+    if (pins and slips) or (passphrase_file and not slips):
+        raise click.UsageError("Give --pins, or --slips with or without --passphrase-file.")
     app = cli.app
-    found, applications = _choose(app, batch, rows, library)
+    found, applications = choose_applications(app, batch, rows, library)
     target = pins or _free_name(Path(f"pins-{found.number}.csv"))
-    with PinFile(target) as pin_file, Progress(f"batch {found.number}") as progress:
+    pin_file: PinFile | SlipFolder = PinFile(target)
+    if slips is not None:
+        pin_file = SlipFolder(
+            slips,
+            app,
+            found,
+            lang=cli.lang,
+            passphrase_file=passphrase_file,
+            to_stderr=as_json,
+        )
+    with pin_file, Progress(f"batch {found.number}") as progress:
         results = app.provisioning(found.institution).activate(
             applications, actor=actor, on_progress=progress.show, on_result=pin_file.write
         )
@@ -256,7 +193,8 @@ def activate(
     document: dict[str, Any] = {
         "batch": found.number,
         **{outcome.value: counts[outcome] for outcome in ActivationOutcome},
-        "pins_file": str(target) if pin_file.is_written else None,
+        "pins_file": str(target) if slips is None and pin_file.is_written else None,
+        "slips": [str(path) for path in pin_file.files],
         "cards": [
             {"row": result.application.batch_row, "card": result.card}
             for result in results
@@ -275,36 +213,11 @@ def activate(
             print_table(document["failures"])
         parts = [f"{n} {outcome.value}" for outcome, n in counts.items()]
         click.echo(f"batch {found.number}: {', '.join(parts) or 'no application'}.")
-        if pin_file.is_written:
+        if slips is None and pin_file.is_written:
             click.echo(f"PINs, given out once: {target}")
     failed = counts[ActivationOutcome.FAILED] + counts[ActivationOutcome.NOT_TRIED]
     opened = sum(counts[outcome] for outcome in _OPEN)
     sys.exit(1 if failed or (results and not opened) else 0)
-
-
-def _choose(
-    app: App, number: str, rows: str | None, library: str | None
-) -> tuple[Batch, tuple[Application, ...]]:
-    batch = find_batch(app, number, library)
-    try:
-        return batch, app.enrolment.list_applications(batch, rows=parse_rows(rows))
-    except NotFound as err:
-        raise Refused(
-            f"{err}: it was not taken, or its guardian refused. See: onecard enrol show {number}"
-        ) from err
-
-
-def _withdraw(
-    app: App, applications: Sequence[Application], scopes: Sequence[ConsentScope], actor: str
-) -> StepReport:
-    done = 0
-    for scope in sorted(scopes, key=lambda scope: scope is ConsentScope.CARD):
-        done += app.enrolment.withdraw_consent(applications, scope, actor=actor).done
-    if ConsentScope.CARD in scopes:
-        for institution in {application.institution for application in applications}:
-            here = [a for a in applications if a.institution == institution]
-            app.provisioning(institution).block_withdrawn(here)
-    return StepReport(done, len(applications) * len(scopes) - done)
 
 
 def _free_name(path: Path) -> Path:
@@ -354,4 +267,4 @@ def purge(
         click.echo(f"{code}: {count} {'would be removed' if dry_run else 'removed'}.")
 
 
-COMMANDS: tuple[click.Command, ...] = (show, review, consent, approve, activate, purge)
+COMMANDS: tuple[click.Command, ...] = (show, review, approve, activate, purge)

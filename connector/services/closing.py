@@ -29,6 +29,7 @@ from connector.errors import (
     NotFound,
     OutcomeUnknown,
     StorageConflict,
+    StorageUnavailable,
     UnexpectedResponse,
     UnsupportedOperation,
 )
@@ -133,6 +134,13 @@ class ClosingService:
             _log.info("closing.begun", institution=standing.home, reason=reason.value)
         return begun
 
+    def take_back(self, patron_id: PatronId, *, actor: str) -> bool:
+        """End a closing: the person is an applicant again, with a consent that holds.
+
+        His card stays dead until it is opened anew. Says whether he was being closed.
+        """
+        return self.store.end_closing(patron_id, actor=actor)
+
     def list_due(self, institution: InstitutionId, *, limit: int = 200) -> tuple[Closing, ...]:
         """Return what a sweep would look at now."""
         return self.store.list_closings(self._library(institution).code, self.now(), limit=limit)
@@ -185,6 +193,11 @@ class ClosingService:
             return self._put_off(closing, ClosingStep.WAITING, self.now() + _READ_AGAIN, _WAITING)
         except NotFound:  # erased meanwhile
             return ClosingReport()
+        except StorageUnavailable:
+            raise
+        except Exception as err:  # noqa: BLE001 - one adapter must not keep the others waiting
+            _log.error("closing.failed", institution=closing.home, error=type(err).__name__)
+            return self._note_stuck(closing, "failed", _FAILED)
 
     def _go_on(self, closing: Closing) -> ClosingReport:
         accounts = dict(closing.accounts)

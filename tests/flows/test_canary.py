@@ -88,7 +88,7 @@ def test_no_marker_comes_out(make_world, tmp_path: Path, stream: io.StringIO, mo
         return app.enrolment.list_applications(batch)
 
     app.enrolment.review(pupils(), actor="clerk")
-    app.enrolment.record_consent(pupils(), [ConsentScope.CARD], evidence="F1", actor="clerk")
+    app.consents.record(pupils(), [ConsentScope.CARD], evidence="F1", actor="clerk")
     app.enrolment.approve(pupils(), actor="librarian")
     (opened,) = app.provisioning(CODE).activate(pupils(), actor="librarian")
     assert opened.pin
@@ -136,7 +136,7 @@ def test_no_marker_comes_out(make_world, tmp_path: Path, stream: io.StringIO, mo
     with pytest.raises(ConnectorError) as refused:
         app.enrolment.import_roster(Path(__file__), school, actor="clerk")
     texts.append(f"{refused.value} {refused.value!r}")
-    app.enrolment.withdraw_consent(pupils(), ConsentScope.CARD, actor="clerk")
+    app.consents.withdraw(pupils(), ConsentScope.CARD, actor="clerk")
     kiosk.information(opened.card)
 
     written = stream.getvalue() + " ".join(texts)

@@ -16,6 +16,7 @@ from connector.domain.library import Library
 from connector.ports.decisions import NoDecider
 from connector.ports.enrolment import RowOutcome
 from connector.services.closing import ClosingService
+from connector.services.consents import ConsentService
 from connector.services.enrolment import EnrolmentService
 from connector.services.enrolment_rules import EnrolmentRules
 from connector.services.facts import FactReader
@@ -85,6 +86,7 @@ class World:
     ils: FakeIls
     enrolment: EnrolmentService
     provisioning: ProvisioningService
+    consents: ConsentService
     time: list = field(default_factory=list)
 
     @property
@@ -117,7 +119,7 @@ class World:
         return self.applications(report)
 
     def consent(self, applications, scope=ConsentScope.CARD):
-        self.enrolment.record_consent(applications, [scope], evidence="folder 7", actor="teacher")
+        self.consents.record(applications, [scope], evidence="folder 7", actor="teacher")
 
     def activate(self, applications):
         return self.provisioning.activate(applications, actor="librarian")
@@ -209,5 +211,32 @@ def world(tmp_path):
         tasks=store.tasks,
         sleep=lambda seconds: None,
     )
-    yield World(tmp_path, store, ils, enrolment, provisioning, time)
+    library = Library(rules.institution, "丰都", rules.zone)
+    libraries, adapters = {library.code: library}, {library.code: ils}
+    closing = ClosingService(
+        store=store.closings,
+        register=store.people,
+        facts=FactReader(
+            libraries=libraries,
+            adapters=adapters,
+            ledger=store.ledger,
+            people=store.people,
+            item_facts=store.item_facts,
+            decider=NoDecider(),
+            now=now,
+        ),
+        libraries=libraries,
+        adapters=adapters,
+        tasks=store.tasks,
+        now=now,
+    )
+    consents = ConsentService(
+        register=store.people,
+        store=store.enrolment,
+        audit=store.audit,
+        closing=closing,
+        rules={rules.institution: rules},
+        now=now,
+    )
+    yield World(tmp_path, store, ils, enrolment, provisioning, consents, time)
     store.close()

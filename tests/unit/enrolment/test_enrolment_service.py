@@ -110,7 +110,7 @@ def test_a_school_is_changed_under_its_code(world):
 
 def test_consent_keeps_text_evidence_and_time(world, helpers):
     (application,) = world.applications(world.load([helpers.pupil(1)]))
-    world.enrolment.record_consent(
+    world.consents.record(
         [application],
         [ConsentScope.CARD, ConsentScope.ONLINE],
         evidence=" folder 7 ",
@@ -127,7 +127,7 @@ def test_consent_keeps_text_evidence_and_time(world, helpers):
 def test_no_consent_without_evidence(world, helpers):
     applications = world.applications(world.load([helpers.pupil(1)]))
     with pytest.raises(ConfigurationError, match="evidence"):
-        world.enrolment.record_consent(applications, [ConsentScope.CARD], evidence=" ", actor="t")
+        world.consents.record(applications, [ConsentScope.CARD], evidence=" ", actor="t")
     assert not world.store.enrolment.list_consents(applications[0].patron_id)
 
 
@@ -157,7 +157,7 @@ def test_the_latest_answer_counts(world, helpers):
 def test_a_refusal_leaves_a_digest_and_nothing_else(world, helpers):
     """Scenario 5."""
     (application,) = world.applications(world.load([helpers.pupil(1)]))
-    assert world.enrolment.refuse_consent([application], actor="teacher") == StepReport(1, 0)
+    assert world.consents.refuse([application], actor="teacher") == StepReport(1, 0)
     assert world.state_of(application) is None
     with pytest.raises(NotFound):
         world.store.people.fetch_personal(application.patron_id)
@@ -171,7 +171,7 @@ def test_a_refusal_leaves_a_digest_and_nothing_else(world, helpers):
 
 def test_who_agrees_in_the_end_is_held_no_more(world, helpers):
     (application,) = world.applications(world.load([helpers.pupil(1)]))
-    world.enrolment.refuse_consent([application], actor="teacher")
+    world.consents.refuse([application], actor="teacher")
     assert helpers.outcomes(world.load([helpers.pupil(1)], name="b.xlsx")) == {"held": 1}
     rules = replace(world.enrolment.rules[world.library], ask_again_after_refusal=True)
     asking = replace(world.enrolment, rules={world.library: rules})
@@ -218,7 +218,7 @@ def test_an_open_card_cannot_be_refused_or_erased(world, helpers):
     (application,) = world.approved([helpers.pupil(1)])
     world.activate([application])
     opened = world.store.enrolment.fetch_application(application.application_id)
-    assert world.enrolment.refuse_consent([opened], actor="teacher") == StepReport(0, 1)
+    assert world.consents.refuse([opened], actor="teacher") == StepReport(0, 1)
     with pytest.raises(StorageConflict):
         world.store.enrolment.erase_applicant(opened.patron_id, actor="x", now=world.time[0])
     assert world.state_of(application) is S.ACTIVE
@@ -226,7 +226,7 @@ def test_an_open_card_cannot_be_refused_or_erased(world, helpers):
 
 def test_withdrawing_before_the_card_is_open_removes_the_applicant(world, helpers):
     (application,) = world.approved([helpers.pupil(1)])
-    assert world.enrolment.withdraw_consent(
+    assert world.consents.withdraw(
         [application], ConsentScope.CARD, actor="librarian"
     ) == StepReport(1, 0)
     assert world.state_of(application) is None
@@ -240,7 +240,7 @@ def test_withdrawing_makes_an_open_card_dead_at_once(world, helpers):
     (application,) = world.approved([helpers.pupil(1)])
     (opened,) = world.activate([application])
     current = world.store.enrolment.fetch_application(application.application_id)
-    world.enrolment.withdraw_consent([current], ConsentScope.CARD, actor="librarian")
+    world.consents.withdraw([current], ConsentScope.CARD, actor="librarian")
     standing = world.store.people.resolve([Identifier("card", opened.card)], world.library)
     assert standing.state is StandingState.WITHDRAWN
     assert world.state_of(application) is S.WITHDRAWN
@@ -253,9 +253,9 @@ def test_withdrawing_another_scope_leaves_the_card(world, helpers):
     world.consent([application], ConsentScope.ONLINE)
     world.activate([application])
     current = world.store.enrolment.fetch_application(application.application_id)
-    assert world.enrolment.withdraw_consent(
-        [current], ConsentScope.ONLINE, actor="librarian"
-    ) == StepReport(1, 0)
+    assert world.consents.withdraw([current], ConsentScope.ONLINE, actor="librarian") == StepReport(
+        1, 0
+    )
     assert world.state_of(application) is S.ACTIVE
 
 
@@ -264,7 +264,7 @@ def test_a_withdrawal_cannot_be_repeated_or_turned_into_a_refusal(world, helpers
     world.activate([application])
     for _ in range(2):
         current = world.store.enrolment.fetch_application(application.application_id)
-        world.enrolment.withdraw_consent([current], ConsentScope.CARD, actor="librarian")
+        world.consents.withdraw([current], ConsentScope.CARD, actor="librarian")
     current = world.store.enrolment.fetch_application(application.application_id)
-    assert world.enrolment.refuse_consent([current], actor="librarian") == StepReport(0, 1)
+    assert world.consents.refuse([current], actor="librarian") == StepReport(0, 1)
     assert world.state_of(application) is S.WITHDRAWN

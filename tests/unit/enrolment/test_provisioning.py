@@ -253,7 +253,7 @@ def test_a_withdrawal_while_the_account_is_being_made(world, helpers):
     def withdraw_meanwhile(patron):
         made = create(patron)
         current = world.store.enrolment.fetch_application(application.application_id)
-        world.enrolment.withdraw_consent([current], ConsentScope.CARD, actor="librarian")
+        world.consents.withdraw([current], ConsentScope.CARD, actor="librarian")
         return made
 
     world.ils.upsert_patron = withdraw_meanwhile
@@ -270,7 +270,7 @@ def test_a_withdrawal_after_an_attempt_without_answer(world, helpers):
     world.ils.fail("upsert_patron", Fault(FaultKind.DONE_NO_ANSWER))
     world.activate([application])
     current = world.store.enrolment.fetch_application(application.application_id)
-    world.enrolment.withdraw_consent([current], ConsentScope.CARD, actor="librarian")
+    world.consents.withdraw([current], ConsentScope.CARD, actor="librarian")
     assert world.provisioning.block_withdrawn([current]) == 1
     (account,) = world.ils.stock.patrons.values()
     assert account.blocks
@@ -295,7 +295,7 @@ def test_numbers_stay_with_us_where_configured(world, helpers):
 
 def test_someone_who_is_gone_is_passed_over(world, helpers):
     (application,) = world.approved([helpers.pupil(1)])
-    world.enrolment.withdraw_consent([application], ConsentScope.CARD, actor="librarian")
+    world.consents.withdraw([application], ConsentScope.CARD, actor="librarian")
     assert results(world.activate([application])) == [O.GONE]
     assert not world.ils.calls
 
@@ -402,7 +402,7 @@ def test_blocking_where_it_cannot_be_or_need_not_be(world, helpers):
     world.activate([application])
     current = world.store.enrolment.fetch_application(application.application_id)
     assert world.provisioning.block_withdrawn([current]) == 0
-    world.enrolment.withdraw_consent([current], ConsentScope.CARD, actor="librarian")
+    world.consents.withdraw([current], ConsentScope.CARD, actor="librarian")
     world.ils.capabilities = SIP2_ONLY - {Capability.BLOCK_PATRON}
     assert world.provisioning.block_withdrawn([current]) == 0
 

@@ -210,7 +210,7 @@ def test_two_numbers_of_two_people(world, helpers):
 def test_who_refused_is_not_asked_again(world, helpers):
     """Scenario 5."""
     report = world.load([helpers.pupil(1)])
-    world.enrolment.refuse_consent(world.applications(report), actor="teacher")
+    world.consents.refuse(world.applications(report), actor="teacher")
     assert find(world, 1, helpers) is None
     again = world.load([helpers.pupil(1)])
     assert helpers.outcomes(again) == {"held": 1}
@@ -221,7 +221,7 @@ def test_who_refused_is_not_asked_again(world, helpers):
 def test_who_withdrew_is_held(world, helpers):
     applications = world.approved([helpers.pupil(1)])
     world.activate(applications)
-    world.enrolment.withdraw_consent(
+    world.consents.withdraw(
         [world.store.enrolment.fetch_application(applications[0].application_id)],
         ConsentScope.CARD,
         actor="librarian",
@@ -427,11 +427,11 @@ def test_two_schools_in_the_same_moment(world, helpers):
 def test_who_was_erased_meanwhile_does_not_break_an_import(world, helpers):
     temporary = ["L500230201503019999", "", "丁一一", "13800000001"]
     first = world.load([temporary], headers=NUMBERLESS)
-    world.enrolment.refuse_consent(world.applications(first), actor="teacher")
+    world.consents.refuse(world.applications(first), actor="teacher")
     applications = world.approved([helpers.pupil(1)])
     world.activate(applications)
     current = world.store.enrolment.fetch_application(applications[0].application_id)
-    world.enrolment.withdraw_consent([current], ConsentScope.CARD, actor="librarian")
+    world.consents.withdraw([current], ConsentScope.CARD, actor="librarian")
     world.store.people.erase_person(current.patron_id, actor="librarian")
     assert helpers.outcomes(world.load([helpers.pupil(2)])) == {"created": 1}
 
