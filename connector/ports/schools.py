@@ -196,8 +196,9 @@ class SchoolStore(Protocol):
     ) -> int:
         """Put pupils into classes (patron → class id); return how many moved.
 
-        Who is in that class for that school year already is left alone; another membership of his
-        that is open ends the day before ``on`` for ``reason`` (never before it began).
+        Who is in that class for that school year already is left alone, and so is who is in a class
+        of the school for a later year: nobody goes back. Another membership of his that is open
+        ends the day before ``on`` for ``reason`` (never before it began).
         """
         ...
 
@@ -215,6 +216,10 @@ class SchoolStore(Protocol):
 
     def find_memberships(self, patrons: Sequence[PatronId]) -> Mapping[PatronId, ClassMember]:
         """Return the present classes of these pupils; who has none is left out."""
+        ...
+
+    def list_finished(self, school_id: str) -> frozenset[PatronId]:
+        """Return who has finished the school, or left it, and is in no class now."""
         ...
 
     def list_history(self, patron_id: PatronId) -> tuple[Membership, ...]:

@@ -106,12 +106,27 @@ class SchoolYearService:
     # --- promotion
 
     def year_on(self, school: School, day: date | None = None) -> int:
-        """Return the school year at a school; today's by default."""
+        """Return the school year that a day belongs to at a school; today's by default."""
         return find_school_year(
             self.schools.list_calendars(school.institution),
             school,
             day or self._today(school.institution),
         )
+
+    def next_year(self, school: School) -> int:
+        """Return the latest school year that can be promoted to now."""
+        return self.year_on(school, self._today(school.institution) + _EARLIEST)
+
+    def _current_year(self, school: School) -> tuple[int, date]:
+        """Return the school year that a pupil is placed for now, and from which day.
+
+        After a promotion in summer it is the new year, which has not begun.
+        """
+        today = self._today(school.institution)
+        members = self.schools.list_members(school.school_id)
+        year = max([self.year_on(school), *(member.school_year for member in members)])
+        first = find_first_day(self.schools.list_calendars(school.institution), school, year)
+        return year, max(today, first)
 
     def list_targets(self, school: School) -> Mapping[ClassName, ClassTarget]:
         """Return where every class that has pupils goes without a map, in order."""
@@ -292,13 +307,12 @@ class SchoolYearService:
             or application.school_id != school.school_id
         ):
             raise NotFound("application at this school")
-        today = self._today(school.institution)
-        year = self.year_on(school)
+        year, day = self._current_year(school)
         moved = self.schools.place_pupils(
             school,
             {patron_id: self._class_id(school, place, actor)},
             school_year=year,
-            on=today,
+            on=day,
             reason="moved",
             actor=actor,
         )
@@ -342,14 +356,14 @@ class SchoolYearService:
             level = member.school_class.level
             if level in levels_of(school.stage, school.system):
                 place = ClassName(level)
-        year = self.year_on(school)
+        year, day = self._current_year(school)
         class_id = None if place is None else self._class_id(school, place, actor)
         moved = self.schools.transfer_pupil(
             patron_id,
             school,
             class_id,
             school_year=year,
-            on=self._today(school.institution),
+            on=day,
             actor=actor,
         )
         if place is not None:

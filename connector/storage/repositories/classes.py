@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, insert, select, update
+from sqlalchemy import Row, Select, delete, exists, insert, select, update
 
 from connector.domain.ids import InstitutionId, PatronId
 from connector.domain.school import grade_name
@@ -251,6 +251,17 @@ class StoredClasses(StoredSchoolYear):
                     found[member.patron_id] = member
         return found
 
+    def list_finished(self, school_id: str) -> frozenset[PatronId]:
+        """Return who has finished the school, or left it, and is in no class now."""
+        again = _MEMBER.alias()
+        query = select(_MEMBER.c.person_id).where(
+            _MEMBER.c.school_id == school_id,
+            _MEMBER.c.reason == "left",
+            ~exists().where(again.c.person_id == _MEMBER.c.person_id, again.c.until.is_(None)),
+        )
+        with self._work.database.read() as connection:
+            return frozenset(PatronId(found) for found in connection.scalars(query))
+
     def list_history(self, patron_id: PatronId) -> tuple[Membership, ...]:
         """Return every membership of a pupil, oldest first."""
         query = (
@@ -368,7 +379,9 @@ def place(
         (patron_id, class_id)
         for patron_id, class_id in places.items()
         if (row := present.get(patron_id)) is None
-        or (row.class_id, row.school_year) != (class_id, school_year)
+        or row.school_id != school.school_id
+        or (row.class_id != class_id and row.school_year == school_year)
+        or row.school_year < school_year
     ]
     ending = [present[patron_id] for patron_id, _ in moving if patron_id in present]
     _end(unit, ending, last_day=on - timedelta(days=1), reason=reason, actor=actor)

@@ -162,6 +162,27 @@ def test_a_new_year_ends_the_membership_before_with_its_date(store, school, pupi
     )
 
 
+def test_nobody_goes_back_to_an_earlier_year(store, school, other, pupil):
+    third = store.schools.ensure_class(school, 3, "2", actor="clerk")
+    fourth = store.schools.ensure_class(school, 4, "2", actor="clerk")
+    theirs = store.schools.ensure_class(other, 4, "1", actor="clerk")
+    patron = pupil()
+    put(store, school, [patron], fourth, year=2027, on=NEXT)
+    assert put(store, school, [patron], third, on=date(2027, 8, 25)) == 0
+    assert put(store, other, [patron], theirs, on=date(2027, 8, 25)) == 1
+
+
+def test_who_has_left_is_told_until_he_is_back(store, school, pupil):
+    sixth = store.schools.ensure_class(school, 6, "1", actor="clerk")
+    patron = pupil()
+    put(store, school, [patron, pupil()], sixth)
+    assert store.schools.list_finished(school.school_id) == frozenset()
+    store.schools.end_memberships([patron], on=date(2027, 8, 31), reason="left", actor="clerk")
+    assert store.schools.list_finished(school.school_id) == {patron}
+    put(store, school, [patron], sixth, year=2027, on=NEXT)
+    assert store.schools.list_finished(school.school_id) == frozenset()
+
+
 def test_a_membership_never_ends_before_it_began(store, school, pupil):
     third = store.schools.ensure_class(school, 3, "2", actor="clerk")
     other = store.schools.ensure_class(school, 3, "3", actor="clerk")
