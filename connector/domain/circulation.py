@@ -14,7 +14,7 @@ from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 from connector.domain.item import Classification, LanguageClass, Shelving
-from connector.domain.patron import PatronStanding, StandingState
+from connector.domain.patron import EXCHANGED_ACCOUNT, PatronStanding, StandingState
 from connector.domain.policy import LoanPolicy, RenewalBar
 
 __all__ = [
@@ -41,6 +41,7 @@ class Reason(StrEnum):
     ITEM_LIMIT = "item_limit"
     FOREIGN_LIMIT = "foreign_limit"
     CARD_BLOCKED = "card_blocked"
+    CARD_EXCHANGED = "card_exchanged"
     CARD_EXPIRED = "card_expired"
     CARD_INACTIVE = "card_inactive"
     CONSENT_WITHDRAWN = "consent_withdrawn"
@@ -246,6 +247,8 @@ def find_card_bar(standing: PatronStanding, today: date) -> Reason | None:
         return Reason.CARD_BLOCKED
     if standing.state is StandingState.INACTIVE:
         return Reason.CARD_INACTIVE
+    if standing.account_kind == EXCHANGED_ACCOUNT:
+        return Reason.CARD_EXCHANGED
     if standing.state is StandingState.EXPIRED or (
         standing.expires is not None and standing.expires < today
     ):

@@ -15,6 +15,7 @@ from connector.domain.ids import Barcode, IlsPatronId, InstitutionId, PatronId
 from connector.domain.loan import IlsLoan
 
 __all__ = [
+    "EXCHANGED_ACCOUNT",
     "Fee",
     "IlsHold",
     "PatronCounts",
@@ -131,6 +132,10 @@ class PinRule(StrEnum):
     ALWAYS = "always"
 
 
+EXCHANGED_ACCOUNT = "exchanged"
+"""Kind of an account that gave way to the student card: its books may come back, no more (A29)."""
+
+
 class StandingState(StrEnum):
     """State of a person in our register."""
 
@@ -150,6 +155,7 @@ class PatronStanding:
         ils_patron: his identifier in the asking library's ILS; None when he has no account there.
         home: the library that enrolled him.
         violations: how many violations bar him now (A34).
+        account_kind: of that account: home, visiting, collective or exchanged; empty without one.
         is_retired: what was scanned is dead, as of a lost card: whoever holds it is nobody, neither
             for us nor for the ILS (scenario 34).
     """
@@ -164,3 +170,4 @@ class PatronStanding:
     violations: int = 0
     stage: str = ""
     is_retired: bool = False
+    account_kind: str = ""

@@ -14,6 +14,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import pytest
+
 from connector.domain.card import CardRange
 from connector.domain.enrolment import ApplicationState
 from connector.domain.ids import InstitutionId
@@ -73,6 +75,7 @@ def provisioning(store: Store, ils: BusyIls, naps: Naps) -> ProvisioningService:
     )
 
 
+@pytest.mark.slow
 def test_s29_two_thousand_cards_with_faults_make_one_account_each(store: Store) -> None:
     applications = seed_approved(store, COUNTY, PUPILS)
     ils, naps = busy_ils(), Naps()

@@ -40,7 +40,7 @@ _STANDING = (
     "SELECT p.person_id, p.category, p.state, p.institution, p.expires, p.stage, "  # noqa: S608
     "a.ils_patron, a.expires, "
     "(SELECT COUNT(*) FROM violation v WHERE v.person_id = p.person_id AND v.lifted_at IS NULL)"
-    f" + {_LOST}"
+    f" + {_LOST}, a.kind"
 )
 _ACCOUNT = "LEFT JOIN ils_account a ON a.person_id = p.person_id AND a.institution = ?"
 _BY_ID = f"{_STANDING} FROM person p {_ACCOUNT} WHERE p.person_id = ? AND p.erased_at IS NULL"
@@ -83,14 +83,14 @@ class StoredPeople(PeopleInBulk):
         marks = ", ".join("?" * len(digests))
         rows = self._database.fetch(f"{_BY_DIGEST}({marks})", (institution, *digests))
         fits = [
-            (bool(row[11]), order, row)
+            (bool(row[12]), order, row)
             for row in rows
-            if scanned[order := digests[bytes(row[10])]].kind == row[9]
+            if scanned[order := digests[bytes(row[11])]].kind == row[10]
         ]
         if not fits:
             return None
         retired, _, row = min(fits, key=lambda fit: fit[:2])
-        return self._standing(row, scanned_kind=row[9], retired=retired)
+        return self._standing(row, scanned_kind=row[10], retired=retired)
 
     def find_standing(
         self, patron_id: PatronId, institution: InstitutionId
@@ -122,6 +122,7 @@ class StoredPeople(PeopleInBulk):
             violations=row[8],
             stage=row[5],
             is_retired=retired,
+            account_kind=row[9] or "",
         )
 
     # --- the register ---------------------------------------------------------------------------

@@ -66,6 +66,7 @@ def test_limits(quota, item, reason, limit):
     [
         (replace(PUPIL, state=StandingState.WITHDRAWN), Reason.CONSENT_WITHDRAWN),
         (replace(PUPIL, state=StandingState.BLOCKED), Reason.CARD_BLOCKED),
+        (replace(PUPIL, account_kind="exchanged"), Reason.CARD_EXCHANGED),
         (replace(PUPIL, state=StandingState.INACTIVE), Reason.CARD_INACTIVE),
         (replace(PUPIL, state=StandingState.EXPIRED), Reason.CARD_EXPIRED),
         (replace(PUPIL, expires=date(2026, 9, 9)), Reason.CARD_EXPIRED),
