@@ -22,12 +22,16 @@ class PinFile:
 
     The file is made before the first card is opened, since a PIN that cannot be written down is
     lost; it never replaces one, and goes when it stays empty.
+
+    Attributes:
+        files: printed slips; there are none.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: TextIO | None = None
         self.is_written = False
+        self.files: list[Path] = []
 
     def __enter__(self) -> Self:
         try:
