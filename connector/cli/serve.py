@@ -28,6 +28,7 @@ _SETTLE_EVERY_S = 15.0
 """Decision 10."""
 _CLOSE_EVERY_S = 15.0
 _PURGE_EVERY_S = 3600.0
+_RETENTION_EVERY_S = 86_400.0
 _PARTS = ("sip2", "worker")
 
 
@@ -72,6 +73,8 @@ async def _run(app: Application, parts: frozenset[str], drain_s: float) -> None:
                     repeating("close", app.closing.sweep_all, _CLOSE_EVERY_S)
                 )
                 await stack.enter_async_context(repeating("purge", purge, _PURGE_EVERY_S))
+                age = partial(app.retention.run, actor="worker")
+                await stack.enter_async_context(repeating("retention", age, _RETENTION_EVERY_S))
             if "sip2" in parts and app.settings.sip2.enabled:
                 await stack.enter_async_context(listening(app, drain_s))
             await stop.wait()

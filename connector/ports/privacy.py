@@ -183,6 +183,13 @@ class PrivacyStore(Protocol):
         """
         ...
 
+    def overwrite_deleted(self) -> bool:
+        """Overwrite what was deleted, where the database still keeps it; say whether it was done.
+
+        When not, the next call does it.
+        """
+        ...
+
     def find_last_action(self, action: str) -> datetime | None:
         """Return when the audit log last saw an action."""
         ...

@@ -154,6 +154,7 @@ class PrivacyService:
         self.closing.attend(patron_id)
         after = self.store.find_person(patron_id)
         if after is None or after.erased_at is not None:
+            self.store.overwrite_deleted()
             left = self.store.count_left(patron_id)
             if left.personal:
                 _log.error("erasure.incomplete", count=sum(left.personal.values()))

@@ -99,6 +99,7 @@ class RetentionService:
                 if progress is not None:
                     progress(rule, done)
             removed[rule] = done
+        self.store.overwrite_deleted()
         run = RetentionRun(removed)
         self.audit.append(
             RETENTION_RAN,

@@ -150,6 +150,18 @@ class Database:
         elif self._opened != found:
             raise StorageUnavailable("file_replaced")
 
+    def overwrite_deleted(self) -> bool:
+        """Empty SQLite's write-ahead log, where deleted values stay until something else is written
+        over them; say whether it was done, for a reader may be in the way.
+
+        PostgreSQL keeps deleted rows until it vacuums, and its own log as long as it is told.
+        """
+        if not self.is_sqlite:
+            return True
+        with self._turn(), _mapped_errors(), self._reader.connect() as connection:
+            found = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+        return not found[0]
+
     @contextmanager
     def _turn(self) -> Iterator[None]:
         """Let this process's threads write to SQLite one after the other.
@@ -175,6 +187,23 @@ class Database:
             if not self.is_sqlite:
                 _revive(connection)
             yield connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """Open one read transaction: every statement sees the database as the first one did."""
+        with _mapped_errors():
+            if self.is_sqlite:
+                with self._reader.connect() as connection:
+                    connection.exec_driver_sql("BEGIN")
+                    try:
+                        yield connection
+                    finally:
+                        connection.exec_driver_sql("ROLLBACK")
+                return
+            options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+            with self._writer.execution_options(**options).connect() as connection:
+                with connection.begin():
+                    yield connection
 
     def fetch(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
         """Return all rows of one raw statement; the fast way, for what every kiosk exchange asks.

@@ -31,6 +31,7 @@ from sqlalchemy import (
 
 from connector.domain.ids import PatronId
 from connector.domain.loan import UNCLOSED
+from connector.errors import StorageConflict
 from connector.ports.privacy import Due, RetentionRule
 from connector.storage import tables
 from connector.storage.repositories import person_rows
@@ -88,6 +89,13 @@ class StoredRetention:
         with self._work.database.read() as connection:
             count, oldest = connection.execute(query).one()
         return Due(rule, count, oldest)
+
+    def overwrite_deleted(self) -> bool:
+        """Overwrite what was deleted, where the database keeps it; say whether it was done."""
+        try:
+            return self._work.database.overwrite_deleted()
+        except StorageConflict:
+            return False
 
     @retry_once
     def remove_due(self, rule: RetentionRule, before: datetime, *, limit: int, actor: str) -> int:

@@ -24,7 +24,6 @@ from connector.storage.store import Store
 from tests.support.full_person import DATA, IDENTIFIERS, MARKS, SEALED, FullPerson, read_texts
 
 LIB = InstitutionId("LIB")
-STATES = (StandingState.ACTIVE, StandingState.EXPIRED)
 
 
 @pytest.fixture
