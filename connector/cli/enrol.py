@@ -7,7 +7,14 @@ from __future__ import annotations
 
 import click
 
-from connector.cli import enrol_roster, enrol_school, enrol_steps
+from connector.cli import (
+    enrol_consent,
+    enrol_feeds,
+    enrol_roster,
+    enrol_school,
+    enrol_steps,
+    enrol_year,
+)
 
 __all__ = ["enrol"]
 
@@ -33,5 +40,7 @@ for _command in (
     *enrol_roster.COMMANDS,
     *enrol_steps.COMMANDS,
     *enrol_consent.COMMANDS,
+    *enrol_year.COMMANDS,
+    *enrol_feeds.COMMANDS,
 ):
     enrol.add_command(_command)
