@@ -28,6 +28,7 @@ _SETTLE_EVERY_S = 15.0
 """Decision 10."""
 _CLOSE_EVERY_S = 15.0
 _PURGE_EVERY_S = 3600.0
+_EXPIRE_EVERY_S = 3600.0
 _RETENTION_EVERY_S = 86_400.0
 _PARTS = ("sip2", "worker")
 
@@ -73,6 +74,8 @@ async def _run(app: Application, parts: frozenset[str], drain_s: float) -> None:
                     repeating("close", app.closing.sweep_all, _CLOSE_EVERY_S)
                 )
                 await stack.enter_async_context(repeating("purge", purge, _PURGE_EVERY_S))
+                expire = partial(_expire_cards, app)
+                await stack.enter_async_context(repeating("expire", expire, _EXPIRE_EVERY_S))
                 age = partial(app.retention.run, actor="worker")
                 await stack.enter_async_context(repeating("retention", age, _RETENTION_EVERY_S))
             if "sip2" in parts and app.settings.sip2.enabled:
@@ -194,6 +197,11 @@ async def _repeat_for_ever(action: str, run_once: Callable[[], object], every_s:
 def _purge_unanswered(app: Application) -> None:
     for code in app.libraries:
         app.enrolment.purge_unanswered(code, actor="worker")
+
+
+def _expire_cards(app: Application) -> None:
+    for code in app.libraries:
+        app.school_year.expire_due(code, actor="worker")
 
 
 def _parts(only: str | None) -> frozenset[str]:
