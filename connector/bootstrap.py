@@ -33,6 +33,7 @@ from connector.services.desk import CirculationDesk
 from connector.services.enrolment import EnrolmentService
 from connector.services.enrolment_rules import EnrolmentRules
 from connector.services.facts import FactReader
+from connector.services.feeds import Feed, FeedService
 from connector.services.losses import LossService
 from connector.services.patrons import PatronService
 from connector.services.privacy import PrivacyService
@@ -94,6 +95,28 @@ class Application:
             version=metadata.version("onecard-connector"),
             institutions=tuple(self.libraries),
             data_dir=str(self.settings.data_dir),
+        )
+
+    @property
+    def feeds(self) -> FeedService:
+        """The rosters that arrive in folders."""
+        return FeedService(
+            feeds=tuple(
+                Feed(
+                    institution=InstitutionId(feed.library),
+                    name=feed.name,
+                    folder=feed.folder,
+                    stale_after=timedelta(days=feed.stale_after_days),
+                    school=feed.school,
+                    format=feed.format,
+                    complete=feed.complete,
+                )
+                for feed in self.settings.enrolment.feeds
+            ),
+            enrolment=self.enrolment,
+            store=self.store.feeds,
+            tasks=self.store.tasks,
+            now=self.now,
         )
 
     def provisioning(self, institution: InstitutionId) -> ProvisioningService:
@@ -279,7 +302,7 @@ def build(
             audit=store.audit,
             rules=rules,
             now=now,
-            checks=(_row_check(plugins),),
+            checks=(_row_check(plugins),) if plugins.looks_at_rows else (),
         ),
         consents=ConsentService(
             register=store.people,

@@ -203,6 +203,39 @@ MESSAGES: Mapping[str, tuple[str, str]] = {
         "名册数据长时间未更新，请检查自动导出是否仍在运行",
         "the roster feed has brought nothing for long: check that its export still runs",
     ),
+    # a feed
+    "feed_folder_missing": (
+        "名册文件夹不存在，请检查 [[enrolment.feeds]] 的 folder",
+        "the feed's folder does not exist: check folder in [[enrolment.feeds]]",
+    ),
+    "feed_school_unknown": (
+        "没有这个学校代码，请先用 onecard enrol school add 登记学校",
+        "no school has this code: add it with onecard enrol school add",
+    ),
+    "feed_not_oneroster": (
+        "不是 OneRoster 数据包：缺少 manifest.csv 或文件损坏",
+        "not a OneRoster bundle: manifest.csv is missing, or a file is damaged",
+    ),
+    "feed_version": (
+        "只支持 OneRoster 1.1 和 1.2，请让对方改用这两个版本导出",
+        "only OneRoster 1.1 and 1.2 are read: ask for an export in one of them",
+    ),
+    "feed_file_missing": (
+        "OneRoster 数据包缺少 users、orgs、classes、enrollments 或 roles 文件，请重新导出",
+        "users, orgs, classes, enrollments or roles is missing in the bundle: export it anew",
+    ),
+    "feed_column_missing": (
+        "OneRoster 文件缺少必需的列，请重新导出",
+        "a file of the bundle lacks a column that OneRoster demands: export it anew",
+    ),
+    "feed_encoding": (
+        "OneRoster 文件必须是 UTF-8 编码",
+        "the files of a OneRoster bundle must be UTF-8",
+    ),
+    "feed_failed": (
+        "处理中断，将自动重试；请查看日志",
+        "it broke off and is tried again; look into the log",
+    ),
 }
 """Code → Chinese, English."""
 

@@ -18,6 +18,7 @@ from connector.storage.repositories.cards import StoredCards
 from connector.storage.repositories.classes import StoredClasses
 from connector.storage.repositories.closing import StoredClosings
 from connector.storage.repositories.enrolment import StoredEnrolment
+from connector.storage.repositories.feeds import StoredFeeds
 from connector.storage.repositories.institutions import StoredInstitutions
 from connector.storage.repositories.item_facts import StoredItemFacts
 from connector.storage.repositories.ledger import StoredLedger
@@ -56,6 +57,7 @@ class Store:
         self.schools = StoredClasses(self.work)
         self.rosters = StoredRosters(self.work)
         self.tasks = StoredTasks(self.work)
+        self.feeds = StoredFeeds(self.work)
         self.cards = StoredCards(self.work)
         self.closings = StoredClosings(self.work)
         self.privacy = StoredPrivacy(self.work)
