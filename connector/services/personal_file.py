@@ -144,6 +144,7 @@ class PersonalFile:
                 for column, value in row.items()
                 if value is not None and value != ""
             ]
+            + ([self.words("file", "hidden")] if _is_hidden(row) else [])
             for row in rows
         ]
         if len(told) == 1:
@@ -193,6 +194,11 @@ class PersonalFile:
         if isinstance(value, list | tuple):
             return [self._plain(part) for part in value]
         return value if isinstance(value, bool | int | str | None) else str(value)
+
+
+def _is_hidden(row: Mapping[str, Any]) -> bool:
+    """Say whether it is a number of which only the digest is kept."""
+    return "value" in row and row["value"] is None
 
 
 def _facts(facts: PatronFacts) -> dict[str, object]:

@@ -13,6 +13,7 @@ from sqlalchemy import update
 from connector.domain.ids import IlsPatronId, InstitutionId
 from connector.errors import AdapterUnavailable
 from connector.ports.ils import ExchangeContext, ItemInput, PatronInput
+from connector.ports.store import PersonalData
 from connector.storage import tables
 from tests.support.full_person import DATA, MARKS, FullPerson, read_texts
 
@@ -74,6 +75,23 @@ def test_export_in_english_explains_codes(onecard, full, tmp_path):
     assert "- name: 欧阳标记" in text
     assert re.search(r"until \{", text) is None
     assert "Until 180 days after the return" in text
+
+
+def test_number_of_the_first_release_is_said_to_be_a_digest(onecard, application, full, tmp_path):
+    with application.store.work.begin() as unit:
+        unit.connection.execute(update(tables.identifier).values(sealed=None))
+    out = tmp_path / "copy.md"
+    assert onecard("privacy", "export", CARD, "--out", str(out), "--lang", "en").exit_code == 0
+    assert out.read_text("utf-8").count("a keyed digest that nobody can turn back") == 3
+
+
+def test_values_cannot_turn_into_markdown(onecard, application, full, tmp_path):
+    name = "**王*[x](http://e)\n# <b>`|"
+    application.store.people.update_personal(full.patron_id, PersonalData(name=name))
+    out = tmp_path / "copy.md"
+    assert onecard("privacy", "export", CARD, "--out", str(out), "--lang", "en").exit_code == 0
+    line = next(line for line in out.read_text("utf-8").split("\n") if line.startswith("- name: "))
+    assert line == r"- name: \*\*王\*\[x\](http://e) \# \<b\>\`\|"
 
 
 def test_export_never_replaces_a_file_and_leaves_none_behind(onecard, application, full, tmp_path):
