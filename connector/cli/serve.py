@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import signal
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import Executor
-from functools import partial
 
 import click
 
 from connector.bootstrap import Application
+from connector.cli.worker import working
 from connector.domain.ids import InstitutionId
 from connector.errors import ConfigurationError
 from connector.log import configure, get_logger
@@ -24,12 +24,6 @@ from connector.sip2.tls import build_server_context
 __all__ = ["running_server", "serve"]
 
 _log = get_logger(__name__)
-_SETTLE_EVERY_S = 15.0
-"""Decision 10."""
-_CLOSE_EVERY_S = 15.0
-_PURGE_EVERY_S = 3600.0
-_EXPIRE_EVERY_S = 3600.0
-_RETENTION_EVERY_S = 86_400.0
 _PARTS = ("sip2", "worker")
 
 
@@ -68,16 +62,7 @@ async def _run(app: Application, parts: frozenset[str], drain_s: float) -> None:
     try:
         async with contextlib.AsyncExitStack() as stack:
             if "worker" in parts:
-                settle, purge = app.settlement.run_once, partial(_purge_unanswered, app)
-                await stack.enter_async_context(repeating("settle", settle, _SETTLE_EVERY_S))
-                await stack.enter_async_context(
-                    repeating("close", app.closing.sweep_all, _CLOSE_EVERY_S)
-                )
-                await stack.enter_async_context(repeating("purge", purge, _PURGE_EVERY_S))
-                expire = partial(_expire_cards, app)
-                await stack.enter_async_context(repeating("expire", expire, _EXPIRE_EVERY_S))
-                age = partial(app.retention.run, actor="worker")
-                await stack.enter_async_context(repeating("retention", age, _RETENTION_EVERY_S))
+                await stack.enter_async_context(working(app))
             if "sip2" in parts and app.settings.sip2.enabled:
                 await stack.enter_async_context(listening(app, drain_s))
             await stop.wait()
@@ -169,39 +154,6 @@ def _pools(app: Application) -> Iterator[Mapping[InstitutionId, Executor]]:
     finally:
         for pool in pools.values():
             pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextlib.asynccontextmanager
-async def repeating(
-    action: str, run_once: Callable[[], object], every_s: float
-) -> AsyncIterator[None]:
-    """Run something at once and then every ``every_s`` seconds; a failure is logged."""
-    task = asyncio.create_task(_repeat_for_ever(action, run_once, every_s))
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
-async def _repeat_for_ever(action: str, run_once: Callable[[], object], every_s: float) -> None:
-    while True:
-        try:
-            await asyncio.to_thread(run_once)
-        except Exception as err:  # noqa: BLE001 - the next round may succeed
-            _log.error("worker.failed", action=action, error=type(err).__name__)
-        await asyncio.sleep(every_s)
-
-
-def _purge_unanswered(app: Application) -> None:
-    for code in app.libraries:
-        app.enrolment.purge_unanswered(code, actor="worker")
-
-
-def _expire_cards(app: Application) -> None:
-    for code in app.libraries:
-        app.school_year.expire_due(code, actor="worker")
 
 
 def _parts(only: str | None) -> frozenset[str]:

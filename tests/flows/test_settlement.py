@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from connector.cli.serve import repeating
+from connector.cli.worker import repeating
 from connector.domain.loan import LoanState
 from connector.testing.faults import Fault, FaultKind
 from tests.support.world import World
