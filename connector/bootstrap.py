@@ -32,6 +32,7 @@ from connector.services.consents import ConsentService
 from connector.services.desk import CirculationDesk
 from connector.services.enrolment import EnrolmentService
 from connector.services.enrolment_rules import EnrolmentRules
+from connector.services.exchange import ExchangeService
 from connector.services.facts import FactReader
 from connector.services.feeds import Feed, FeedService
 from connector.services.losses import LossService
@@ -82,6 +83,7 @@ class Application:
     enrolment: EnrolmentService
     consents: ConsentService
     closing: ClosingService
+    exchanges: ExchangeService
     schools: SchoolsService
     school_year: SchoolYearService
     cards: CardService
@@ -315,6 +317,18 @@ def build(
             folder=settings.enrolment.consent_texts,
         ),
         closing=closing,
+        exchanges=ExchangeService(
+            store=store.exchanges,
+            enrolment=store.enrolment,
+            register=store.people,
+            schools=store.schools,
+            tasks=store.tasks,
+            facts=facts,
+            libraries=libraries,
+            adapters=adapters,
+            rules=rules,
+            now=now,
+        ),
         schools=SchoolsService(
             schools=store.schools,
             store=store.enrolment,

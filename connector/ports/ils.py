@@ -114,6 +114,8 @@ class BlockReason(StrEnum):
     CARD_LOST = "card_lost"
     CONSENT_WITHDRAWN = "consent_withdrawn"
     CARD_EXCHANGED = "card_exchanged"
+    CARD_CLOSING = "card_closing"
+    """The pupil has left or his card has expired; undone when he comes back."""
     STAFF = "staff"
 
 

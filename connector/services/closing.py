@@ -240,7 +240,7 @@ class ClosingService:
         why = (
             BlockReason.CONSENT_WITHDRAWN
             if reason is ClosingReason.CONSENT_WITHDRAWN
-            else BlockReason.STAFF
+            else BlockReason.CARD_CLOSING
         )
         try:
             if Capability.BLOCK_PATRON in adapter.capabilities:

@@ -22,7 +22,8 @@ from datetime import date
 from enum import StrEnum
 from typing import TypeVar
 
-from connector.domain.enrolment import ApplicationState, ConsentScope
+from connector.domain.consent import ConsentVerdict
+from connector.domain.enrolment import ApplicationState
 from connector.domain.ids import IlsPatronId, PatronId
 from connector.domain.patron import PatronFacts, StandingState
 from connector.errors import (
@@ -42,6 +43,7 @@ from connector.ports.ils import BlockReason, Capability, IlsAdapter, PatronInput
 from connector.ports.schools import ClassMember
 from connector.ports.store import PatronRegister, PersonalData
 from connector.ports.tasks import TaskKind, TaskStore
+from connector.services.consent_check import check_consent
 from connector.services.enrolment_rules import EnrolmentRules
 from connector.services.pacing import Pacing
 
@@ -173,7 +175,7 @@ class CardOpening:
             is_pin_new=not opened.created,
         )
         if not self._has_consent(application):
-            self.block(card)
+            self._block(card)
             return self._send_back(application, actor)
         if not opened.created:
             self._lift_blocks(application, card)
@@ -303,7 +305,7 @@ class CardOpening:
             },
         )
 
-    def block(self, card: IlsPatronId) -> bool:
+    def _block(self, card: IlsPatronId) -> bool:
         """Block a card whose consent was withdrawn; say whether the ILS can."""
         if Capability.BLOCK_PATRON not in self.adapter.capabilities:
             return False
@@ -320,10 +322,10 @@ class CardOpening:
     # --- our own side
 
     def _has_consent(self, application: Application) -> bool:
-        return any(
-            consent.scope is ConsentScope.CARD and consent.holds
-            for consent in self.store.list_consents(application.patron_id)
+        verdict = check_consent(
+            application, store=self.store, register=self.register, rules=self.rules, now=self.now()
         )
+        return verdict is ConsentVerdict.HOLDS
 
     def _repair(self, application: Application) -> None:
         """Finish an activation that an earlier release left half done."""
@@ -338,7 +340,7 @@ class CardOpening:
         """Kill a card whose consent was withdrawn at the very moment when it was opened."""
         with contextlib.suppress(NotFound):
             self.register.set_state(application.patron_id, StandingState.WITHDRAWN)
-        self.block(card)
+        self._block(card)
 
     def _leave_to_staff(self, application: Application, actor: str) -> Activation:
         self._move(application, _S.EXISTING_CARD, actor, "account_in_ils")
@@ -390,7 +392,7 @@ class CardOpening:
 
 
 _READY = frozenset({_S.LIBRARY_APPROVED, _S.ACTIVATING})
-_OUR_BLOCKS = (BlockReason.CONSENT_WITHDRAWN,)
+_OUR_BLOCKS = (BlockReason.CONSENT_WITHDRAWN, BlockReason.CARD_CLOSING)
 _CODES: dict[type[Exception], str] = {
     AdapterUnavailable: "ils_unavailable",
     OutcomeUnknown: "outcome_unknown",

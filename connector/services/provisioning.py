@@ -19,13 +19,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from connector.domain.enrolment import ApplicationState
-from connector.domain.patron import StandingState
 from connector.errors import AdapterAuthFailed, AdapterError, AdapterUnavailable, OutcomeUnknown
 from connector.log import get_logger
 from connector.ports.clock import Clock
 from connector.ports.enrolment import Application, EnrolmentStore
 from connector.ports.events import EventSink, NoEvents
-from connector.ports.ils import Capability, IlsAdapter
+from connector.ports.ils import IlsAdapter
 from connector.ports.schools import SchoolStore
 from connector.ports.store import PatronRegister
 from connector.ports.tasks import TaskStore
@@ -100,25 +99,6 @@ class ProvisioningService:
             failed=failed,
         )
         return results
-
-    def block_withdrawn(self, applications: Sequence[Application]) -> int:
-        """Block in the ILS the cards whose consent was withdrawn; return how many.
-
-        One whose account was never made, or whose making was never confirmed, is looked for by
-        our own id.
-        """
-        opening = self._opening(Pacing(sleep=self.sleep), ())
-        blocked = 0
-        for application in applications:
-            standing = self.register.find_standing(application.patron_id, self.rules.institution)
-            if standing is None or standing.state is not StandingState.WITHDRAWN:
-                continue
-            card = standing.ils_patron
-            if card is None and Capability.FIND_PATRON in self.adapter.capabilities:
-                card = self.adapter.find_patron(external_id=application.patron_id)
-            if card is not None:
-                blocked += opening.block(card)
-        return blocked
 
     def _opening(self, pacing: Pacing, applications: Sequence[Application]) -> CardOpening:
         """Read once what every card needs."""

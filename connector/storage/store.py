@@ -18,6 +18,7 @@ from connector.storage.repositories.cards import StoredCards
 from connector.storage.repositories.classes import StoredClasses
 from connector.storage.repositories.closing import StoredClosings
 from connector.storage.repositories.enrolment import StoredEnrolment
+from connector.storage.repositories.exchange import StoredExchanges
 from connector.storage.repositories.feeds import StoredFeeds
 from connector.storage.repositories.institutions import StoredInstitutions
 from connector.storage.repositories.item_facts import StoredItemFacts
@@ -60,6 +61,7 @@ class Store:
         self.feeds = StoredFeeds(self.work)
         self.cards = StoredCards(self.work)
         self.closings = StoredClosings(self.work)
+        self.exchanges = StoredExchanges(self.work)
         self.privacy = StoredPrivacy(self.work)
         self.outbox = Outbox(self.work)
         self.institutions = StoredInstitutions(self.work)

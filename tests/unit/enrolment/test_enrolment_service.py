@@ -244,8 +244,6 @@ def test_withdrawing_makes_an_open_card_dead_at_once(world, helpers):
     standing = world.store.people.resolve([Identifier("card", opened.card)], world.library)
     assert standing.state is StandingState.WITHDRAWN
     assert world.state_of(application) is S.WITHDRAWN
-    assert world.provisioning.block_withdrawn([current]) == 1
-    assert world.ils.stock.patrons[opened.card].blocks
 
 
 def test_withdrawing_another_scope_leaves_the_card(world, helpers):

@@ -265,17 +265,6 @@ def test_a_withdrawal_while_the_account_is_being_made(world, helpers):
     assert standing.state is StandingState.WITHDRAWN
 
 
-def test_a_withdrawal_after_an_attempt_without_answer(world, helpers):
-    (application,) = world.approved([helpers.pupil(1)])
-    world.ils.fail("upsert_patron", Fault(FaultKind.DONE_NO_ANSWER))
-    world.activate([application])
-    current = world.store.enrolment.fetch_application(application.application_id)
-    world.consents.withdraw([current], ConsentScope.CARD, actor="librarian")
-    assert world.provisioning.block_withdrawn([current]) == 1
-    (account,) = world.ils.stock.patrons.values()
-    assert account.blocks
-
-
 def test_the_last_step_is_repeated_when_it_was_missed(world, helpers):
     (application,) = world.approved([helpers.pupil(1)])
     world.activate([application])
@@ -395,16 +384,6 @@ def test_a_number_that_another_person_has_is_left_out(world, helpers):
     )
     (result,) = world.activate([application])
     assert (result.outcome, result.card) == (O.ACTIVATED, CardRange("FD", 1, 9999).number_of(2))
-
-
-def test_blocking_where_it_cannot_be_or_need_not_be(world, helpers):
-    (application,) = world.approved([helpers.pupil(1)])
-    world.activate([application])
-    current = world.store.enrolment.fetch_application(application.application_id)
-    assert world.provisioning.block_withdrawn([current]) == 0
-    world.consents.withdraw([current], ConsentScope.CARD, actor="librarian")
-    world.ils.capabilities = SIP2_ONLY - {Capability.BLOCK_PATRON}
-    assert world.provisioning.block_withdrawn([current]) == 0
 
 
 def test_an_ils_that_can_only_open_accounts(world, helpers):
