@@ -267,8 +267,9 @@ def _check_identity(text: str, today: date) -> IdentityNumber | IdentityProblem:
 
 
 def _birth_date(digits: str, today: date) -> date | IdentityProblem:
+    number = int(digits)
     try:
-        birth = date(int(digits[:4]), int(digits[4:6]), int(digits[6:8]))
+        birth = date(number // 10000, number // 100 % 100, number % 100)
     except ValueError:
         return IdentityProblem(IdentityFault.BIRTH_DATE)
     if birth > today:

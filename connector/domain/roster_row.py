@@ -12,7 +12,6 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from functools import lru_cache
 from typing import Final, TypeVar
 
 from connector.domain.class_names import parse_class_name
@@ -68,6 +67,10 @@ class RowContext:
     districts: frozenset[str] = frozenset()
     system: SchoolSystem = SchoolSystem.SIX_THREE
     school_year: int | None = None
+    _rules: _RowRules = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_rules", _RowRules(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +166,8 @@ _WILLING = {"": "no_answer"} | {
     text: answer for answer, texts in _ANSWERS.items() for text in texts.split()
 }
 _LARGEST_CACHE: Final = 2000
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 _Number = TypeVar("_Number", IdentityNumber, StudentNumber)
 
 
@@ -179,7 +184,7 @@ def parse_row(
         cells: column key → raw cell; a missing key is a column that the sheet does not have.
         row: row number in the sheet, for the report.
     """
-    return _RowReader(cells, row, _rules_of(context)).read()
+    return _RowReader(cells, row, context._rules).read()  # noqa: SLF001 - made for this
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +212,7 @@ class _RowRules:
         self.stage_births = None if stage is None else _births(today, *_AGES[stage])
         self._served = frozenset(_short_district(name) for name in context.districts)
         self._classes: dict[tuple[object, object], _Class] = {}
+        self._districts: dict[str, str] = {}
         self._births: dict[int, range] = {}
 
     def births_of_level(self, level: int) -> range:
@@ -218,9 +224,18 @@ class _RowRules:
             births = self._births[level] = _births(day, age - _YOUNGER, age + _OLDER)
         return births
 
-    def serves(self, district: str) -> bool:
-        """Say whether the programme serves a district, with or without its ending."""
-        return not self._served or _short_district(district) in self._served
+    def check_district(self, district: str) -> str:
+        """Return a problem code, empty for a district that the programme serves."""
+        code = self._districts.get(district)
+        if code is None:
+            if not district:
+                code = "district_missing"
+            elif self._served and _short_district(district) not in self._served:
+                code = "district_unknown"
+            else:
+                code = ""
+            _keep(self._districts, district, code)
+        return code
 
     def read_class(self, raw: object, raw_grade: object) -> _Class:
         """Return what the two cells say; the same texts are read only once."""
@@ -228,9 +243,8 @@ class _RowRules:
             return self._read_class(raw, raw_grade)
         found = self._classes.get((raw, raw_grade))
         if found is None:
-            if len(self._classes) >= _LARGEST_CACHE:
-                self._classes.clear()
-            found = self._classes[raw, raw_grade] = self._read_class(raw, raw_grade)
+            found = self._read_class(raw, raw_grade)
+            _keep(self._classes, (raw, raw_grade), found)
         return found
 
     def _read_class(self, raw: object, raw_grade: object) -> _Class:
@@ -255,11 +269,6 @@ class _RowRules:
         if found is None:
             return _Class(whole, note=("class_name" if text else "grade", "class_unclear"))
         return _Class(whole, found.level, found.name)
-
-
-@lru_cache(maxsize=8)
-def _rules_of(context: RowContext) -> _RowRules:
-    return _RowRules(context)
 
 
 class _RowReader:
@@ -381,7 +390,10 @@ class _RowReader:
         raw = self._cells.get(column)
         if raw is None:
             return ""
-        text = _join_blanks(clean_text(raw))
+        if isinstance(raw, str) and _USUAL_TEXT.fullmatch(raw):
+            text = raw
+        else:
+            text = _join_blanks(clean_text(raw))
         if _is_odd_text(text):
             self._report(column, "text_format")
         return text
@@ -390,10 +402,8 @@ class _RowReader:
         if "district" not in self._cells:
             return ""
         district = self._read_text("district")
-        if not district:
-            self._report("district", "district_missing")
-        elif not self._rules.serves(district):
-            self._report("district", "district_unknown")
+        if code := self._rules.check_district(district):
+            self._report("district", code)
         return district
 
     def _read_willing(self) -> str:
@@ -417,6 +427,13 @@ def clean_text(raw: object) -> str:
     if _USUAL_TEXT.fullmatch(text):
         return text
     return "".join(ch for ch in text if unicodedata.category(ch) != "Cf").strip()
+
+
+def _keep(cache: dict[_Key, _Value], key: _Key, value: _Value) -> None:
+    """Remember what was worked out, until a roster has strangely many different texts."""
+    if len(cache) >= _LARGEST_CACHE:
+        cache.clear()
+    cache[key] = value
 
 
 def _join_blanks(text: str) -> str:
