@@ -235,9 +235,14 @@ class SchoolStore(Protocol):
         school_year: int,
         on: date,
         actor: str,
+        batch: tuple[str, int] | None = None,
     ) -> bool:
         """Move a pupil and his open application to another school of the library, all at once; say
         whether it was at another one. ``NotFound`` when he has no open application there.
+
+        Args:
+            batch: id and row of the batch of the new school that names him; None = he is in no
+                batch, since the old one is the old school's.
         """
         ...
 

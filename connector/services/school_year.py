@@ -14,7 +14,7 @@ Nothing here asks an ILS. Rules (A04, decision 19, scenarios 27 and 28) —
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Protocol
@@ -40,7 +40,7 @@ from connector.ports.clock import Clock
 from connector.ports.enrolment import Application, EnrolmentStore, School
 from connector.ports.schools import Campaign, CampaignCounts, SchoolStore
 from connector.ports.store import PatronRegister
-from connector.ports.tasks import TaskKind, TaskStore
+from connector.ports.tasks import StaffTask, TaskKind, TaskStore
 from connector.services.school_days import find_first_day, find_last_day, find_school_year
 
 __all__ = ["CampaignProgress", "ClosesCards", "PromotionReport", "SchoolYearService"]
@@ -356,6 +356,11 @@ class SchoolYearService:
             level = member.school_class.level
             if level in levels_of(school.stage, school.system):
                 place = ClassName(level)
+        tasks = [
+            task
+            for task in self.tasks.list_tasks(school.institution, kind=TaskKind.TWO_SCHOOLS)
+            if task.patron_id == patron_id
+        ]
         year, day = self._current_year(school)
         class_id = None if place is None else self._class_id(school, place, actor)
         moved = self.schools.transfer_pupil(
@@ -365,15 +370,24 @@ class SchoolYearService:
             school_year=year,
             on=day,
             actor=actor,
+            batch=self._batch_of(tasks, school),
         )
         if place is not None:
             self.schools.set_expiries(
                 {patron_id: self._last_day(school, place.level, year)}, actor=actor
             )
-        for task in self.tasks.list_tasks(school.institution, kind=TaskKind.TWO_SCHOOLS):
-            if task.patron_id == patron_id:
-                self.tasks.finish_task(task.task_id, outcome="transferred", actor=actor)
+        for task in tasks:
+            self.tasks.finish_task(task.task_id, outcome="transferred", actor=actor)
         return moved
+
+    def _batch_of(self, tasks: Sequence[StaffTask], school: School) -> tuple[str, int] | None:
+        """Return batch and row of the new school's roster that named the pupil."""
+        for task in tasks:
+            if task.detail.get("school") == school.code:
+                batch = self.store.find_batch(school.institution, str(task.detail.get("batch", "")))
+                if batch is not None:
+                    return batch.batch_id, int(task.detail.get("row", 0))
+        return None
 
     def _open_application(self, patron_id: PatronId) -> Application:
         application = self.store.find_application(patron_id)

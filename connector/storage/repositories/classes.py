@@ -294,11 +294,14 @@ class StoredClasses(StoredSchoolYear):
         school_year: int,
         on: date,
         actor: str,
+        batch: tuple[str, int] | None = None,
     ) -> bool:
         """Move a pupil and his open application to another school of the library, all at once.
 
         Args:
             class_id: his class there; None = he is in none until the new school says so.
+            batch: id and row of the batch of the new school that names him; None = he is in no
+                batch, since the old one is the old school's.
 
         Returns:
             Whether the application was at another school until now.
@@ -321,10 +324,17 @@ class StoredClasses(StoredSchoolYear):
                 raise NotFound("application")
             if row.school_id == school.school_id:
                 return False
+            batch_id, batch_row = batch or (None, None)
             unit.connection.execute(
                 update(table)
                 .where(table.c.application_id == row.application_id)
-                .values(school_id=school.school_id, class_text="", updated_at=unit.now)
+                .values(
+                    school_id=school.school_id,
+                    class_text="",
+                    batch_id=batch_id,
+                    batch_row=batch_row,
+                    updated_at=unit.now,
+                )
             )
             found = _open_memberships(unit, [patron_id])
             _end(
