@@ -140,6 +140,11 @@ class Plugins:
         """Let plugins add commands."""
         notify(self._manager, "register_commands", cli=cli)
 
+    @property
+    def looks_at_rows(self) -> bool:
+        """Whether any plugin has a say on roster rows."""
+        return bool(self._manager.hook.validate_enrolment_row.get_hookimpls())
+
     def validate_enrolment_row(self, record: RowView) -> tuple[str, ...]:
         """Return the problem codes of every plugin."""
         results = call_each(self._manager, "validate_enrolment_row", {"record": record})

@@ -173,6 +173,10 @@ class RosterStore(Protocol):
         """Note that every row is taken and every leaver proposed."""
         ...
 
+    def knows_student_numbers(self) -> bool:
+        """Say whether anybody is known by a student number."""
+        ...
+
     def list_unnumbered(self, school: School) -> tuple[PatronId, ...]:
         """Return pupils of the school, not closed, who have no identity number (scenario 4)."""
         ...

@@ -36,8 +36,9 @@ from connector.ports.schools import Campaign, SchoolStore
 from connector.ports.store import PatronRegister
 from connector.services.enrolment_rules import EnrolmentRules
 from connector.services.roster_classes import RosterClasses
-from connector.services.roster_judging import RowCheck, RowJudge, Verdict
+from connector.services.roster_judging import RowCheck, RowJudge
 from connector.services.roster_leavers import RosterLeavers, choose_valve
+from connector.services.roster_verdicts import Verdict
 from connector.services.roster_writing import WRITTEN, RowWriter
 from connector.services.school_days import find_school_year
 
@@ -327,7 +328,7 @@ class _ImportRun:
         assert self._batch is not None  # noqa: S101 - only called for good
         for left in reversed(range(_TRIES)):
             if verdict.record is not None:
-                (verdict,) = self._judge.judge_again([verdict.record])
+                verdict = self._judge.judge_again(verdict.record)
             try:
                 self._write(self._batch, [verdict])
             except StorageConflict as err:

@@ -15,7 +15,7 @@ from connector.ports.enrolment import Batch, NewApplication, RowOutcome, School
 from connector.ports.rosters import ApplicationChange, NewPerson, RosterTask, RowWrite
 from connector.ports.store import PersonalData
 from connector.ports.tasks import TaskKind
-from connector.services.roster_judging import Verdict, merge_data
+from connector.services.roster_verdicts import Verdict, merge_data
 
 __all__ = ["WRITTEN", "RowWriter"]
 

@@ -21,7 +21,6 @@ Nothing here touches the database. Rules (decisions 5, 22, 23) —
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import json
 import os
@@ -426,7 +425,7 @@ def _new_key_id() -> str:
 
 
 def _mac(key: bytes, text: str) -> bytes:
-    return hmac.new(key, text.encode(), hashlib.sha256).digest()
+    return hmac.digest(key, text.encode(), "sha256")
 
 
 def _place(table: str, column: str, row: str) -> bytes:

@@ -146,6 +146,13 @@ class StoredRosters(StoredLeavers):
             )
         return ended
 
+    def knows_student_numbers(self) -> bool:
+        """Say whether anybody is known by a student number."""
+        table = tables.identifier
+        some = select(table.c.identifier_id).where(table.c.kind == "student_no")
+        with self._work.database.read() as connection:
+            return bool(connection.execute(select(exists(some))).scalar_one())
+
     def list_unnumbered(self, school: School) -> tuple[PatronId, ...]:
         """Return pupils of the school, not closed, who have no identity number (scenario 4)."""
         number = tables.identifier

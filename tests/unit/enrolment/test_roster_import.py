@@ -4,6 +4,7 @@ from datetime import datetime
 
 import pytest
 
+from connector.domain.closing import ClosingReason
 from connector.domain.enrolment import ApplicationState, ConsentScope, SchoolStage
 from connector.domain.ids import Identifier
 from connector.errors import ConfigurationError
@@ -218,7 +219,7 @@ def test_who_refused_is_not_asked_again(world, helpers):
     assert find(world, 1, helpers) is None
 
 
-def test_who_withdrew_is_held(world, helpers):
+def test_who_withdrew_and_was_erased_is_not_asked_again(world, helpers):
     applications = world.approved([helpers.pupil(1)])
     world.activate(applications)
     world.consents.withdraw(
@@ -227,7 +228,27 @@ def test_who_withdrew_is_held(world, helpers):
         actor="librarian",
     )
     report = world.load([helpers.pupil(1)])
-    assert helpers.codes(report) == [(2, "id_number", "withdrawn_before")]
+    assert helpers.codes(report) == [(2, "id_number", "refused_before")]
+    assert helpers.outcomes(report) == {"held": 1}
+
+
+@pytest.mark.parametrize(
+    ("reason", "outcome"),
+    [(ClosingReason.LEFT, "created"), (ClosingReason.CONSENT_WITHDRAWN, "held")],
+)
+def test_who_left_may_come_back_and_who_withdrew_may_not(world, helpers, reason, outcome):
+    (application,) = world.approved([helpers.pupil(1)])
+    world.activate([application])
+    world.enrolment.closer.begin(application.patron_id, reason, actor="x")
+    other = world.school("s2")
+    report = world.load([helpers.pupil(1)], other)
+    assert helpers.outcomes(report) == {outcome: 1}
+    if outcome == "held":
+        assert helpers.codes(report) == [(2, "id_number", "withdrawn_before")]
+        return
+    (again,) = world.applications(report)
+    assert again.patron_id == application.patron_id
+    assert (again.school_id, again.state) == (other.school_id, ApplicationState.ENTERED)
 
 
 def test_what_broke_off_left_nothing_and_is_finished_next_time(world, helpers, monkeypatch):
@@ -432,7 +453,6 @@ def test_who_was_erased_meanwhile_does_not_break_an_import(world, helpers):
     world.activate(applications)
     current = world.store.enrolment.fetch_application(applications[0].application_id)
     world.consents.withdraw([current], ConsentScope.CARD, actor="librarian")
-    world.store.people.erase_person(current.patron_id, actor="librarian")
     assert helpers.outcomes(world.load([helpers.pupil(2)])) == {"created": 1}
 
 
