@@ -9,6 +9,7 @@ from connector.domain.ids import Identifier, InstitutionId
 from connector.domain.patron import StandingState
 from connector.errors import ConfigurationError, NotFound, StorageConflict
 from connector.ports.enrolment import NewApplication
+from connector.ports.ils import BlockReason, ExchangeContext
 from connector.ports.store import PersonalData
 from connector.services.enrolment import StepReport
 
@@ -230,7 +231,7 @@ def test_withdrawing_before_the_card_is_open_removes_the_applicant(world, helper
         [application], ConsentScope.CARD, actor="librarian"
     ) == StepReport(1, 0)
     assert world.state_of(application) is None
-    assert not world.store.enrolment.is_refused(
+    assert world.store.enrolment.is_refused(
         [Identifier("id_card", helpers.id_number(1))], world.library
     )
 
@@ -239,11 +240,14 @@ def test_withdrawing_makes_an_open_card_dead_at_once(world, helpers):
     """Scenario 6, first half."""
     (application,) = world.approved([helpers.pupil(1)])
     (opened,) = world.activate([application])
+    world.ils.new_item("B1")
+    assert world.ils.checkout(opened.card, "B1", ExchangeContext(at=world.time[0])).ok
     current = world.store.enrolment.fetch_application(application.application_id)
     world.consents.withdraw([current], ConsentScope.CARD, actor="librarian")
     standing = world.store.people.resolve([Identifier("card", opened.card)], world.library)
     assert standing.state is StandingState.WITHDRAWN
     assert world.state_of(application) is S.WITHDRAWN
+    assert world.ils.stock.patrons[opened.card].blocks == {BlockReason.CONSENT_WITHDRAWN}
 
 
 def test_withdrawing_another_scope_leaves_the_card(world, helpers):
