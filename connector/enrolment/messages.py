@@ -213,8 +213,8 @@ MESSAGES: Mapping[str, tuple[str, str]] = {
         "no school has this code: add it with onecard enrol school add",
     ),
     "feed_not_oneroster": (
-        "不是 OneRoster 数据包：缺少 manifest.csv 或文件损坏",
-        "not a OneRoster bundle: manifest.csv is missing, or a file is damaged",
+        "不是 OneRoster 数据包，缺少 manifest.csv 或文件损坏，请重新导出",
+        "not a OneRoster bundle, manifest.csv is missing or a file damaged: export it anew",
     ),
     "feed_version": (
         "只支持 OneRoster 1.1 和 1.2，请让对方改用这两个版本导出",
@@ -229,12 +229,12 @@ MESSAGES: Mapping[str, tuple[str, str]] = {
         "a file of the bundle lacks a column that OneRoster demands: export it anew",
     ),
     "feed_encoding": (
-        "OneRoster 文件必须是 UTF-8 编码",
-        "the files of a OneRoster bundle must be UTF-8",
+        "OneRoster 文件不是 UTF-8 编码，请重新导出",
+        "a file of the bundle is not UTF-8: export it anew",
     ),
     "feed_failed": (
-        "处理中断，将自动重试；请查看日志",
-        "it broke off and is tried again; look into the log",
+        "处理中断，将自动重试，请查看日志",
+        "it broke off and is tried again: look into the log",
     ),
 }
 """Code → Chinese, English."""
