@@ -8,6 +8,7 @@ from __future__ import annotations
 import click
 
 from connector.cli import (
+    enrol_card,
     enrol_consent,
     enrol_feeds,
     enrol_roster,
@@ -40,6 +41,7 @@ for _command in (
     *enrol_roster.COMMANDS,
     *enrol_steps.COMMANDS,
     *enrol_consent.COMMANDS,
+    *enrol_card.COMMANDS,
     *enrol_year.COMMANDS,
     *enrol_feeds.COMMANDS,
 ):

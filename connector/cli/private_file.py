@@ -49,11 +49,11 @@ class PrivateFile:
         if not self._is_written:
             self._path.unlink(missing_ok=True)
 
-    def write(self, text: str) -> None:
+    def write(self, whole: str | bytes) -> None:
         """Write the whole content, and wait until it is on the disk."""
         if self._handle is None:
             return
-        content = text.encode()
+        content = whole.encode() if isinstance(whole, str) else whole
         while content:
             content = content[os.write(self._handle, content) :]
         os.fsync(self._handle)

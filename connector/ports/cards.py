@@ -139,6 +139,10 @@ class CardStore(Protocol):
         """
         ...
 
+    def link(self, patron_id: PatronId, identifier: Identifier, *, actor: str) -> None:
+        """Give him one more number; raises ``StorageConflict`` when another person has it."""
+        ...
+
     def unlink(self, patron_id: PatronId, kind: str, *, actor: str) -> int:
         """Forget his numbers of a kind, so that another person may have them; return how many."""
         ...

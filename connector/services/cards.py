@@ -246,7 +246,7 @@ class CardService:
 
     # --- further numbers
 
-    def link(self, patron_id: PatronId, kind: str, number: str) -> None:
+    def link(self, patron_id: PatronId, kind: str, number: str, *, actor: str) -> None:
         """Let one more number stand for somebody (scenario 4).
 
         Raises:
@@ -256,7 +256,7 @@ class CardService:
         standing = self._standing(patron_id)
         today = self.rules[standing.home].today(self.now())
         value = _check_number(kind, number, today)
-        self.register.add_identifier(patron_id, Identifier(kind, value))
+        self.cards.link(patron_id, Identifier(kind, value), actor=actor)
 
     def unlink(self, patron_id: PatronId, kind: str, *, actor: str) -> int:
         """Forget somebody's numbers of a kind; return how many."""

@@ -38,7 +38,7 @@ def test_s24_three_carriers_at_three_libraries_are_one_reader(
     world: World, pupil: Pupil, capsys: pytest.CaptureFixture[str]
 ) -> None:
     token = new_token()
-    world.app.cards.link(pupil.patron_id, "ssc", " d123 45678")
+    world.app.cards.link(pupil.patron_id, "ssc", " d123 45678", actor=STAFF)
     world.app.cards.issue_online(pupil.patron_id, token, actor=STAFF)
     for code in ("FOLIO-B", "SIP-C"):
         visiting = IlsPatronId(f"V-{code}")
@@ -80,8 +80,8 @@ def test_s34_a_lost_card_is_dead_at_once_and_the_id_card_still_works(
     assert (first.number, first.chargeable) == (1, False)
     token = new_token()
     cards.issue_online(pupil.patron_id, token, actor=STAFF)
-    cards.link(pupil.patron_id, "chip_uid", "04a1b2c3")
-    cards.link(pupil.patron_id, "ssc", SSC)
+    cards.link(pupil.patron_id, "chip_uid", "04a1b2c3", actor=STAFF)
+    cards.link(pupil.patron_id, "ssc", SSC, actor=STAFF)
     kiosk = lend(world, pupil, "B1")
     world.add_items("KOHA-A", "B2", "B3", "B4")
 
@@ -231,12 +231,12 @@ def test_nobody_gets_a_card_before_his_own_is_open(world: World) -> None:
 def test_numbers_are_linked_to_one_person_and_can_be_taken_off(world: World, pupil: Pupil) -> None:
     other = enrol_pupil(world.app, add_school(world.app, "s1"), "戴二二", "510107201212310029")
     cards = world.app.cards
-    cards.link(pupil.patron_id, "ssc", SSC)
+    cards.link(pupil.patron_id, "ssc", SSC, actor=STAFF)
     with pytest.raises(StorageConflict):
-        cards.link(other.patron_id, "ssc", SSC)
+        cards.link(other.patron_id, "ssc", SSC, actor=STAFF)
     assert cards.unlink(pupil.patron_id, "ssc", actor=STAFF) == 1
     assert cards.unlink(pupil.patron_id, "ssc", actor=STAFF) == 0
-    cards.link(other.patron_id, "ssc", SSC)
+    cards.link(other.patron_id, "ssc", SSC, actor=STAFF)
     assert world.kiosk().information(SSC).get("AA") == SSC
     for kind, number in [
         ("ssc", ID_NUMBER),
@@ -248,6 +248,6 @@ def test_numbers_are_linked_to_one_person_and_can_be_taken_off(world: World, pup
         ("card", "FD1"),
     ]:
         with pytest.raises(RecordError):
-            cards.link(pupil.patron_id, kind, number)
+            cards.link(pupil.patron_id, kind, number, actor=STAFF)
     with pytest.raises(RecordError):
         cards.unlink(pupil.patron_id, "id_card", actor=STAFF)

@@ -195,6 +195,20 @@ class StoredCards:
         return True
 
     @retry_once
+    def link(self, patron_id: PatronId, identifier: Identifier, *, actor: str) -> None:
+        """Give him one more number."""
+        with self._work.begin() as unit:
+            home = person_rows.home_of(unit, patron_id)
+            person_rows.add_identifier(unit, patron_id, identifier, institution=home)
+            unit.audit(
+                "identifier.added",
+                actor=actor,
+                subject=patron_id,
+                detail={"kind": identifier.kind},
+                institution=home,
+            )
+
+    @retry_once
     def unlink(self, patron_id: PatronId, kind: str, *, actor: str) -> int:
         """Forget his numbers of a kind."""
         with self._work.begin() as unit:
