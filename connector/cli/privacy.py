@@ -241,7 +241,7 @@ def _print_plan(held: HeldPerson) -> None:
         )
     else:
         click.echo("  Nothing is out: the person is erased now.")
-    click.echo("  Name, numbers, phones, loans and class are gone then, here and in backups.")
+    click.echo("  Name, numbers, phones, class and loans are gone then, for good.")
 
 
 def _print_erasure(erasure: Erasure) -> None:

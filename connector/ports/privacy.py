@@ -179,7 +179,7 @@ class PrivacyStore(Protocol):
     def remove_due(self, rule: RetentionRule, before: datetime, *, limit: int, actor: str) -> int:
         """Remove up to ``limit`` of what is older, in one audited transaction; return how many.
 
-        Less than ``limit`` = there is no more.
+        Zero = there is no more, or another run is at it.
         """
         ...
 

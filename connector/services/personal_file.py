@@ -23,7 +23,7 @@ __all__ = ["FORMAT", "Elsewhere", "PersonalFile", "escape_markdown"]
 
 FORMAT = "onecard-personal-file/1"
 _CODED = frozenset(
-    {"state", "scope", "kind", "stage", "verb", "closing", "reason", "route", "ended_as"}
+    {"state", "scope", "kind", "stage", "verb", "closing", "reason", "route", "ended_as", "willing"}
 )
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#~&])")
 
@@ -142,7 +142,7 @@ class PersonalFile:
             [
                 f"{columns.get(column, column)}: {self._in_words(section['table'], column, value)}"
                 for column, value in row.items()
-                if value is not None and value != ""
+                if value not in {None, "", self.records.patron_id}
             ]
             + ([self.words("file", "hidden")] if _is_hidden(row) else [])
             for row in rows

@@ -27,7 +27,9 @@ _log = get_logger(__name__)
 
 RETENTION_RAN = "retention.ran"
 """The action of a run in the audit log."""
-_LOT = 200
+_LOT = 500
+_SMALL_LOT = 25
+"""A lot of people: each takes some twenty statements, and kiosks wait behind them."""
 _LATE_AFTER = timedelta(days=40)
 _ALLOWANCE = timedelta(days=3)
 """What became due within this time may wait for the next run of the worker."""
@@ -35,7 +37,7 @@ _ALLOWANCE = timedelta(days=3)
 
 @dataclass(frozen=True, slots=True)
 class RetentionRun:
-    """What one run removed, by rule; of ``audit``: chains."""
+    """What one run removed, by rule."""
 
     removed: Mapping[RetentionRule, int]
 
@@ -94,7 +96,8 @@ class RetentionService:
             if rule is RetentionRule.UNANSWERED:
                 continue
             before, done = now - self._time_of(rule), 0
-            while lot := self.store.remove_due(rule, before, limit=_LOT, actor=actor):
+            limit = _SMALL_LOT if rule is RetentionRule.CLOSED_PEOPLE else _LOT
+            while lot := self.store.remove_due(rule, before, limit=limit, actor=actor):
                 done += lot
                 if progress is not None:
                     progress(rule, done)

@@ -5,7 +5,8 @@ Nothing here knows how long what is kept; the settings do. Rules —
 - each call removes one lot in one audited transaction, so that a run that was killed goes on where
   it stopped;
 - a loan that is not closed keeps its person, however old it is;
-- of the audit log only whole chains go, when their last entry is older: what stays verifies.
+- of the audit log only whole chains go, when their last entry is older, and each from its end:
+  what stays verifies.
 """
 
 from __future__ import annotations
@@ -59,11 +60,12 @@ class _Overdue:
     table: Table
     since: ColumnElement[datetime]
     condition: ColumnElement[bool]
+    order: tuple[ColumnElement[Any], ...] = ()
 
     def keys(self, limit: int) -> Select[Any]:
-        """Return the keys of the oldest."""
+        """Return the keys of some of them."""
         key = self.table.primary_key.columns
-        return select(*key).where(self.condition).order_by(self.since, *key).limit(limit)
+        return select(*key).where(self.condition).order_by(*self.order).limit(limit)
 
 
 class StoredRetention:
@@ -74,18 +76,12 @@ class StoredRetention:
 
     def count_due(self, rule: RetentionRule, before: datetime) -> Due:
         """Count what is older."""
-        if rule is RetentionRule.AUDIT:
-            chains = _old_chains(before).subquery()
-            query = select(func.count(), func.min(_AUDIT.c.at)).where(
-                _AUDIT.c.chain_id.in_(select(chains.c.chain_id))
-            )
-        else:
-            overdue = _overdue(rule, before)
-            query = (
-                select(func.count(), func.min(overdue.since))
-                .select_from(overdue.table)
-                .where(overdue.condition)
-            )
+        overdue = _overdue(rule, before)
+        query = (
+            select(func.count(), func.min(overdue.since))
+            .select_from(overdue.table)
+            .where(overdue.condition)
+        )
         with self._work.database.read() as connection:
             count, oldest = connection.execute(query).one()
         return Due(rule, count, oldest)
@@ -99,15 +95,12 @@ class StoredRetention:
 
     @retry_once
     def remove_due(self, rule: RetentionRule, before: datetime, *, limit: int, actor: str) -> int:
-        """Remove up to ``limit`` of what is older (of the audit log: chains); return how many."""
+        """Remove up to ``limit`` of what is older; return how many."""
         with self._work.begin() as unit:
-            if rule is RetentionRule.AUDIT:
-                removed, detail = _remove_chains(unit, before, limit)
-            else:
-                removed = _remove_rows(unit, rule, before, limit, actor)
-                detail = {"count": removed}
+            removed = _remove(unit, rule, before, limit, actor)
             if removed:
-                unit.audit("retention.removed", actor=actor, detail={"rule": rule.value, **detail})
+                detail = {"rule": rule.value, "count": removed}
+                unit.audit("retention.removed", actor=actor, detail=detail)
         return removed
 
 
@@ -136,6 +129,12 @@ def _overdue(rule: RetentionRule, before: datetime) -> _Overdue:
         return _Overdue(
             _PERSON, _PERSON.c.erased_at, and_(_PERSON.c.erased_at < before, not_(is_named))
         )
+    if rule is RetentionRule.AUDIT:
+        later = _AUDIT.alias()
+        is_living = exists().where(later.c.chain_id == _AUDIT.c.chain_id, later.c.at >= before)
+        # From the end of a chain: what is left of it verifies when the run is killed between.
+        order = (_AUDIT.c.chain_id, _AUDIT.c.seq.desc())
+        return _Overdue(_AUDIT, _AUDIT.c.at, and_(_AUDIT.c.at < before, not_(is_living)), order)
     table, column = {
         RetentionRule.REFUSALS: (tables.refusal, tables.refusal.c.refused_at),
         RetentionRule.OUTBOX: (tables.outbox, tables.outbox.c.sent_at),
@@ -144,9 +143,7 @@ def _overdue(rule: RetentionRule, before: datetime) -> _Overdue:
     return _Overdue(table, column, column < before)
 
 
-def _remove_rows(
-    unit: UnitOfWork, rule: RetentionRule, before: datetime, limit: int, actor: str
-) -> int:
+def _remove(unit: UnitOfWork, rule: RetentionRule, before: datetime, limit: int, actor: str) -> int:
     overdue = _overdue(rule, before)
     # SQLite has the whole database; elsewhere nobody may change what was looked at.
     query = overdue.keys(limit).with_for_update(of=overdue.table, skip_locked=True)
@@ -180,17 +177,3 @@ def _remove_rows(
             )
         unit.connection.execute(delete(overdue.table).where(chosen))
     return len(keys)
-
-
-def _old_chains(before: datetime) -> Select[Any]:
-    return (
-        select(_AUDIT.c.chain_id).group_by(_AUDIT.c.chain_id).having(func.max(_AUDIT.c.at) < before)
-    )
-
-
-def _remove_chains(unit: UnitOfWork, before: datetime, limit: int) -> tuple[int, dict[str, int]]:
-    chains = unit.connection.scalars(_old_chains(before).limit(limit)).all()
-    if not chains:
-        return 0, {}
-    removed = unit.connection.execute(delete(_AUDIT).where(_AUDIT.c.chain_id.in_(chains))).rowcount
-    return len(chains), {"count": removed, "chains": len(chains)}
