@@ -201,9 +201,9 @@ class Database:
                         connection.exec_driver_sql("ROLLBACK")
                 return
             options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-            with self._writer.execution_options(**options).connect() as connection:
-                with connection.begin():
-                    yield connection
+            engine = self._writer.execution_options(**options)
+            with engine.connect() as connection, connection.begin():
+                yield connection
 
     def fetch(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
         """Return all rows of one raw statement; the fast way, for what every kiosk exchange asks.

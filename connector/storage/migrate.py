@@ -18,6 +18,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
 
 from connector.storage.engine import Database, sqlite_file
 
@@ -26,6 +27,9 @@ __all__ = [
     "check_database",
     "check_writing",
     "downgrade_database",
+    "is_known_revision",
+    "migrate_connection",
+    "newest_revision",
     "read_state",
     "upgrade_database",
 ]
@@ -112,17 +116,42 @@ def downgrade_database(url: str, revision: str) -> None:
     _run(url, lambda config: command.downgrade(config, revision))
 
 
+def migrate_connection(connection: Connection, revision: str) -> None:
+    """Bring the tables to a revision within an open transaction; ``base`` removes them."""
+    _migrate(
+        connection,
+        lambda config: (command.downgrade if revision == "base" else command.upgrade)(
+            config, revision
+        ),
+    )
+
+
+def newest_revision() -> str:
+    """Return the revision of this release's tables."""
+    return _head()
+
+
+def is_known_revision(revision: str) -> bool:
+    """Say whether this release has brought tables to a revision, or could."""
+    scripts = ScriptDirectory.from_config(_config())
+    return revision in {script.revision for script in scripts.walk_revisions()}
+
+
 def _run(url: str, migrate: Callable[[Config], None]) -> None:
     database = Database(url)
     try:
         with database.write() as connection:
-            if not database.is_sqlite:
-                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
-            config = _config()
-            config.attributes["connection"] = connection
-            migrate(config)
+            _migrate(connection, migrate)
     finally:
         database.close()
+
+
+def _migrate(connection: Connection, migrate: Callable[[Config], None]) -> None:
+    if connection.dialect.name != "sqlite":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+    config = _config()
+    config.attributes["connection"] = connection
+    migrate(config)
 
 
 def _head() -> str:
