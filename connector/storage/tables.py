@@ -245,6 +245,7 @@ violation = Table(
         sqlite_where=text("lifted_at IS NULL"),
         postgresql_where=text("lifted_at IS NULL"),
     ),
+    Index(None, "person_id"),
 )
 
 # --- loans and items ------------------------------------------------------------------------------
@@ -510,6 +511,7 @@ class_membership = Table(
         postgresql_where=_membership_open,
     ),
     Index(None, "school_id", "school_year"),
+    Index(None, "person_id"),
 )
 """Who was in which class when; one row without an end per person. ``reason``: why it ended."""
 
@@ -603,9 +605,10 @@ leaver = Table(
     Column("state", _Word, nullable=False),
     Column("decided_by", _Code),
     Column("decided_at", UtcDateTime),
+    Index(None, "person_id"),
 )
-"""Pupils whom a complete roster no longer names: ``proposed``, ``left`` or ``kept``; ``serial``: the
-number in the list by which a person chooses them.
+"""Pupils whom a complete roster no longer names: ``proposed``, ``left`` or ``kept``; ``serial``:
+the number in the list by which a person chooses them.
 """
 
 _application_open = text("state NOT IN ('refused', 'withdrawn')")
@@ -752,6 +755,7 @@ exchange = Table(
     Column("begun_at", UtcDateTime, nullable=False),
     Column("closed_at", UtcDateTime),
     Index(None, "state"),
+    Index(None, "person_id"),
 )
 """An older card that becomes the student card, or gives way to it (A29, A30); ``issuer``: the
 library of the old card, ``old_account``: its number in that library's ILS.
@@ -772,6 +776,7 @@ task = Table(
     Column("done_at", UtcDateTime),
     Column("outcome", _Code, nullable=False, server_default=""),
     Index(None, "institution", "kind"),
+    Index(None, "person_id"),
 )
 """Something that a person of the library has to do; ``detail``: JSON of ids and codes."""
 

@@ -295,6 +295,13 @@ def upgrade() -> None:
     )
     op.add_column("school", sa.Column("remark", sa.Text(), server_default="", nullable=False))
     op.create_index(
+        op.f("ix_class_membership_person_id"), "class_membership", ["person_id"], unique=False
+    )
+    op.create_index(op.f("ix_leaver_person_id"), "leaver", ["person_id"], unique=False)
+    op.create_index(op.f("ix_exchange_person_id"), "exchange", ["person_id"], unique=False)
+    op.create_index(op.f("ix_task_person_id"), "task", ["person_id"], unique=False)
+    op.create_index(op.f("ix_violation_person_id"), "violation", ["person_id"], unique=False)
+    op.create_index(
         op.f("ix_circulation_fact_pseudonym"), "circulation_fact", ["pseudonym"], unique=False
     )
     op.add_column(
@@ -306,6 +313,11 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Take back."""
     op.drop_index(op.f("ix_circulation_fact_pseudonym"), table_name="circulation_fact")
+    op.drop_index(op.f("ix_class_membership_person_id"), table_name="class_membership")
+    op.drop_index(op.f("ix_leaver_person_id"), table_name="leaver")
+    op.drop_index(op.f("ix_exchange_person_id"), table_name="exchange")
+    op.drop_index(op.f("ix_task_person_id"), table_name="task")
+    op.drop_index(op.f("ix_violation_person_id"), table_name="violation")
     op.drop_column("undertaking", "text_digest")
     op.drop_column("school", "remark")
     op.drop_column("school", "sort_order")
