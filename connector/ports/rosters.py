@@ -173,6 +173,12 @@ class RosterStore(Protocol):
         """Note that every row is taken and every leaver proposed."""
         ...
 
+    def count_steps(self, institution: InstitutionId) -> Mapping[str, tuple[int, int, int]]:
+        """Return, per batch id, how many activations failed, how many applications wait for the
+        guardian's consent to the card, and how many families do not want one.
+        """
+        ...
+
     def knows_student_numbers(self) -> bool:
         """Say whether anybody is known by a student number."""
         ...

@@ -27,10 +27,11 @@ from connector.ports.schools import SchoolStore
 from connector.ports.store import AuditLog, PatronRegister
 from connector.ports.tasks import TaskStore
 from connector.services.enrolment_rules import EnrolmentRules
+from connector.services.individual import IndividualEntry
 from connector.services.roster import ImportReport, RosterImport, RowCheck
 from connector.services.roster_leavers import CardCloser, RosterLeavers
 
-__all__ = ["BatchProgress", "EnrolmentService", "StepReport"]
+__all__ = ["REJECTIONS", "BatchProgress", "EnrolmentService", "StepReport"]
 
 _log = get_logger(__name__)
 
@@ -45,11 +46,20 @@ class StepReport:
 
 @dataclass(frozen=True, slots=True)
 class BatchProgress:
-    """How far a batch is (A43); refused applicants are gone, so the sum may be below the rows."""
+    """How far a batch is (A43); refused applicants are gone, so the sum may be below the rows.
+
+    Attributes:
+        failed: activations that failed and can be tried again.
+        pending: applications that wait for the guardian's consent to the card.
+        unwilling: applications that go no further, because the family does not want a card (A02).
+    """
 
     batch: Batch
     school: School | None
     states: Mapping[ApplicationState, int]
+    failed: int = 0
+    pending: int = 0
+    unwilling: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +170,10 @@ class EnrolmentService:
             checks=self.checks,
         )
 
+    def individual(self, institution: InstitutionId) -> IndividualEntry:
+        """Return what enters, changes and removes single pupils of a library's schools."""
+        return IndividualEntry(self.importer(institution), self.closer)
+
     @property
     def leavers(self) -> RosterLeavers:
         """Pupils whom complete rosters do not name."""
@@ -186,9 +200,13 @@ class EnrolmentService:
         batches = self.store.list_batches(
             institution, school_id=school.school_id if school else None
         )
+        counts = self.rosters.count_steps(institution)
         return tuple(
             BatchProgress(
-                batch, schools.get(batch.school_id), self.store.count_states(batch.batch_id)
+                batch,
+                schools.get(batch.school_id),
+                self.store.count_states(batch.batch_id),
+                *counts.get(batch.batch_id, (0, 0, 0)),
             )
             for batch in batches
         )
@@ -200,13 +218,17 @@ class EnrolmentService:
         rows: Sequence[int] = (),
         states: Sequence[ApplicationState] = (),
     ) -> tuple[Application, ...]:
-        """Return a batch's applications.
+        """Return a batch's applications; whoever is at another school by now is not among them.
 
         Args:
             rows: row numbers of the sheet; empty = all. One without an application is ``NotFound``.
         """
-        found = self.store.list_applications(
-            batch.institution, states=states, batch_id=batch.batch_id
+        found = tuple(
+            application
+            for application in self.store.list_applications(
+                batch.institution, states=states, batch_id=batch.batch_id
+            )
+            if application.school_id == batch.school_id
         )
         if not rows:
             return found
@@ -216,8 +238,45 @@ class EnrolmentService:
 
     # --- reviews
 
+    def choose_class(
+        self, applications: Sequence[Application], level: int, name: str = ""
+    ) -> tuple[Application, ...]:
+        """Return those whose pupils are in a class now; without a name, in a grade."""
+        members = self.schools.find_memberships([a.patron_id for a in applications])
+        return tuple(
+            application
+            for application in applications
+            if (member := members.get(application.patron_id)) is not None
+            and member.school_class.level == level
+            and (not name or member.school_class.name == name)
+        )
+
+    def reject(self, applications: Sequence[Application], reason: str, *, actor: str) -> StepReport:
+        """End applications that no card is open for; a roster may enter them again.
+
+        Args:
+            reason: one of ``REJECTIONS``.
+        """
+        if reason not in REJECTIONS:
+            raise ConfigurationError("Unknown reason.", f"Use one of: {', '.join(REJECTIONS)}.")
+        done = 0
+        for application in applications:
+            if application.state in _REJECTABLE:
+                done += self.store.move_application(
+                    application.application_id,
+                    application.state,
+                    ApplicationState.REFUSED,
+                    actor=actor,
+                    now=self.now(),
+                    reason=reason,
+                )
+        return StepReport(done, len(applications) - done)
+
     def review(self, applications: Sequence[Application], *, actor: str) -> StepReport:
-        """The school's review: ``entered`` → ``school_reviewed``; repeating it does nothing."""
+        """The school's review: ``entered`` → ``school_reviewed``; repeating it does nothing.
+
+        Whoever does not want a card stays where he is (A02), here and at the approval.
+        """
         return self._advance(applications, ApplicationState.SCHOOL_REVIEWED, actor)
 
     def approve(self, applications: Sequence[Application], *, actor: str) -> StepReport:
@@ -234,6 +293,8 @@ class EnrolmentService:
         }
         done = 0
         for application in applications:
+            if application.willing == "unwilling":
+                continue
             if application.state in _REACHED_BEFORE[new] and can_advance(
                 application.state,
                 new,
@@ -289,6 +350,10 @@ _WAITING = (
     ApplicationState.SCHOOL_REVIEWED,
     ApplicationState.LIBRARY_APPROVED,
 )
+_REJECTABLE = frozenset(_WAITING)
+REJECTIONS = ("not_a_pupil", "wrong_data", "twice", "other")
+"""Why a reviewer ends an application."""
+
 _REACHED_BEFORE: Mapping[ApplicationState, frozenset[ApplicationState]] = {
     ApplicationState.SCHOOL_REVIEWED: frozenset({ApplicationState.ENTERED}),
     ApplicationState.LIBRARY_APPROVED: frozenset(

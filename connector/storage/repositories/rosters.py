@@ -15,9 +15,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import and_, exists, select, update
+from sqlalchemy import and_, case, exists, func, select, update
 
-from connector.domain.enrolment import CLOSED_STATES, RowProblem
+from connector.domain.enrolment import CLOSED_STATES, ApplicationState, ConsentScope, RowProblem
 from connector.domain.ids import Identifier, InstitutionId, PatronId
 from connector.errors import NotFound, StorageConflict
 from connector.ports.enrolment import Batch, RowOutcome, School
@@ -38,6 +38,11 @@ __all__ = ["StoredRosters"]
 
 _BATCH = tables.batch
 _APPLICATION = tables.application
+_WAITING = (
+    ApplicationState.ENTERED,
+    ApplicationState.SCHOOL_REVIEWED,
+    ApplicationState.LIBRARY_APPROVED,
+)
 
 
 class StoredRosters(StoredLeavers):
@@ -145,6 +150,33 @@ class StoredRosters(StoredLeavers):
                 institution=row.institution,
             )
         return ended
+
+    def count_steps(self, institution: InstitutionId) -> Mapping[str, tuple[int, int, int]]:
+        """Return failed activations, pending consents and the unwilling, per batch id."""
+        table, consent = _APPLICATION, tables.consent
+        agreed = exists().where(
+            consent.c.person_id == table.c.person_id,
+            consent.c.scope == ConsentScope.CARD.value,
+            consent.c.given_at.is_not(None),
+            consent.c.withdrawn_at.is_(None),
+        )
+        has_failed = and_(table.c.error != "", table.c.state == ApplicationState.ACTIVATING.value)
+        is_waiting = table.c.state.in_([state.value for state in _WAITING])
+        is_unwilling = table.c.willing == "unwilling"
+        query = (
+            select(
+                table.c.batch_id,
+                func.sum(
+                    case((and_(table.c.error != "", table.c.state == "activating"), 1), else_=0)
+                ),
+                func.sum(case((and_(is_waiting, ~is_unwilling, ~agreed), 1), else_=0)),
+                func.sum(case((and_(is_waiting, is_unwilling), 1), else_=0)),
+            )
+            .where(table.c.institution == institution, table.c.batch_id.is_not(None))
+            .group_by(table.c.batch_id)
+        )
+        with self._work.database.read() as connection:
+            return {row[0]: (row[1], row[2], row[3]) for row in connection.execute(query)}
 
     def knows_student_numbers(self) -> bool:
         """Say whether anybody is known by a student number."""
