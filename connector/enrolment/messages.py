@@ -107,6 +107,14 @@ MESSAGES: Mapping[str, tuple[str, str]] = {
         "已接收，但3.1可能是3.10，请将班级列设为文本，写成“三年级1班”",
         "taken, but 3.1 may stand for 3.10: write the class as text, like 三年级1班 or G3C1",
     ),
+    "class_unknown": (
+        "已接收，但学校没有这个班级，请核对，或由图书馆先建班级",
+        "taken, but the school has no such class: check it, or ask the library to add it",
+    ),
+    "class_disabled": (
+        "已接收，但该年级或班级已停用，请核对",
+        "taken, but the grade or class is disabled: check it",
+    ),
     # a row against what is known
     "twice_in_file": (
         "与本表中前面的一行重复，请删除其中一行",
