@@ -10,6 +10,7 @@ import click
 from connector.cli import (
     enrol_card,
     enrol_consent,
+    enrol_exchange,
     enrol_feeds,
     enrol_roster,
     enrol_school,
@@ -41,6 +42,7 @@ for _command in (
     *enrol_roster.COMMANDS,
     *enrol_steps.COMMANDS,
     *enrol_consent.COMMANDS,
+    *enrol_exchange.COMMANDS,
     *enrol_card.COMMANDS,
     *enrol_year.COMMANDS,
     *enrol_feeds.COMMANDS,
