@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from connector.domain.circulation import Decision, Reason
+from connector.domain.circulation import Decision, Reason, find_card_bar
 from connector.domain.ids import IlsPatronId, InstitutionId, ItemId
 from connector.domain.item import IlsItem
 from connector.domain.library import Library, Mode
@@ -317,9 +317,13 @@ def context_for_ils(exchange: Exchange) -> ExchangeContext:
 
 
 def patron_bar(view: PatronView, exchange: Exchange) -> Reason | None:
-    """Return why nothing can be done for this patron here, before any policy."""
+    """Return why nothing can be done for this patron here, before any policy.
+
+    An account that is gone because the card was closed is told as that, not as unknown.
+    """
     if not view.facts.valid:
-        return Reason.UNKNOWN_PATRON
+        closed = find_card_bar(view.standing, exchange.place.local_date)
+        return closed or Reason.UNKNOWN_PATRON
     if exchange.pin_rule is PinRule.NEVER:
         return None
     if exchange.context.pin is None:
