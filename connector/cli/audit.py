@@ -19,17 +19,17 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 from zoneinfo import ZoneInfo
 
 import click
 
 from connector.cli.context import CliContext, Refused, json_option, pass_cli, write_json
 from connector.domain.tabular import defuse
-from connector.ports.store import AuditEntry, AuditHead
+from connector.ports.store import AuditCheck, AuditEntry, AuditHead
 from connector.storage.store import Store, open_store
 
-__all__ = ["audit"]
+__all__ = ["audit", "audit_document"]
 
 _ANCHOR = "onecard-audit-anchor-1"
 _COLUMNS = ("at", "institution", "action", "actor", "subject", "detail", "chain", "seq")
@@ -90,17 +90,7 @@ def verify_audit(cli: CliContext, *, against: Path | None, as_json: bool) -> Non
     with _opened(cli) as store:
         found = store.audit.check(noted)
     if as_json:
-        write_json(
-            {
-                "ok": found.is_intact,
-                "chains": found.chains,
-                "entries": found.entries,
-                "breaks": [
-                    {"chain": broken.chain_id, "seq": broken.seq, "code": broken.code}
-                    for broken in found.breaks
-                ],
-            }
-        )
+        write_json(audit_document(found))
     else:
         texts = _TEXTS[cli.lang]
         for broken in found.breaks:
@@ -203,6 +193,19 @@ def anchor_audit(cli: CliContext, file: Path, *, by: str, as_json: bool) -> None
         write_json({"file": str(file), "chains": len(heads)})
     else:
         click.echo(_TEXTS[cli.lang]["anchored"].format(count=len(heads), file=file))
+
+
+def audit_document(found: AuditCheck) -> dict[str, Any]:
+    """Return a check of the audit as ``--json`` prints it."""
+    return {
+        "ok": found.is_intact,
+        "chains": found.chains,
+        "entries": found.entries,
+        "breaks": [
+            {"chain": broken.chain_id, "seq": broken.seq, "code": broken.code}
+            for broken in found.breaks
+        ],
+    }
 
 
 def _read_anchor(path: Path) -> tuple[AuditHead, ...]:

@@ -32,6 +32,8 @@ COMMANDS: Mapping[str, str] = {
     "items": "Facts about items that the catalogue cannot tell.",
     "privacy": "Copies, erasure, retention and the yearly report of personal data.",
     "violations": "Violations that bar renewal.",
+    "backup": "Write a backup: data and keys apart.",
+    "restore": "Fill an empty database from a backup.",
     "keys": "Keys of the installation: list, rotate, retire.",
     "audit": "The record of who did what: verify, export, anchor.",
     "sip2": "Talk SIP2 to any server.",
