@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,9 @@ from connector.cli.patron_option import find_patron
 from connector.cli.private_file import PrivateFile
 from connector.cli.progress import Progress
 from connector.domain.ids import PatronId
-from connector.ports.privacy import Due, HeldPerson, LeftBehind, RetentionRule
-from connector.services.privacy import Erasure, ErasureState
-from connector.services.privacy_words import LANGUAGES, words_in
+from connector.ports.privacy import Due, HeldPerson, RetentionRule
+from connector.services.privacy import Erasure
+from connector.services.privacy_words import LANGUAGES, PrivacyWords, words_in
 from connector.services.retention import RetentionRun
 
 __all__ = ["privacy"]
@@ -77,10 +78,13 @@ def export(cli: CliContext, person: str, out: Path, lang: str | None, actor: str
 @privacy.command("erase")
 @click.argument("person")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@_LANG
 @by_option
 @json_option
 @pass_cli
-def erase(cli: CliContext, person: str, actor: str, *, yes: bool, as_json: bool) -> None:
+def erase(
+    cli: CliContext, person: str, lang: str | None, actor: str, *, yes: bool, as_json: bool
+) -> None:
     """Erase one PERSON: now, or by itself when his last book is back.
 
     PERSON is a card number, our own id, or - to be asked for an identity number. From this moment
@@ -90,20 +94,20 @@ def erase(cli: CliContext, person: str, actor: str, *, yes: bool, as_json: bool)
     Example:
       onecard privacy erase S00000012
     """
-    app = cli.app
+    app, words = cli.app, words_in(lang or cli.lang)
     patron_id = _find_person(app, person, actor)
     held = app.privacy.describe_person(patron_id)
     if held.erased_at is None and not yes:
         if as_json:
             raise click.UsageError("With --json, say --yes.")
-        _print_plan(held)
-        if not click.confirm("Erase this person?"):
+        _print_plan(held, words)
+        if not click.confirm(words("erase", "question")):
             raise Refused("Nothing was changed.")
     erasure = app.privacy.erase(patron_id, actor=actor)
     if as_json:
         write_json(_erasure_document(erasure))
     else:
-        _print_erasure(erasure)
+        _print_erasure(erasure, words)
     if erasure.left is not None and erasure.left.personal:
         raise Refused(
             "The erasure is not whole; see what is left above. Run: onecard doctor, and report it."
@@ -145,9 +149,10 @@ def retention(
     if as_json:
         write_json({"run": is_run, "rules": rows})
         return
-    print_table([{**row, "rule": words("rules", str(row["rule"]))} for row in rows])
+    told = [row | {"rule": words("rules", row["rule"])} for row in rows]
+    print_table([{words("report", key): value for key, value in row.items()} for row in told])
     if run is None:
-        click.echo("Nothing was removed. To remove it: onecard privacy retention --run")
+        click.echo(words("retention", "nothing_removed"))
 
 
 @privacy.command("report")
@@ -228,47 +233,30 @@ def _as_json(document: dict[str, Any]) -> str:
     return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
 
 
-def _print_plan(held: HeldPerson) -> None:
-    click.echo(f"Person {held.patron_id}, library {held.home}.")
-    click.echo(f"  records here: {_counts(held.records)}")
-    click.echo(f"  accounts to be closed: {', '.join(held.accounts) or 'none'}")
+def _print_plan(held: HeldPerson, words: PrivacyWords) -> None:
+    none = words("report", "none")
+    click.echo(words("erase", "person", patron=held.patron_id, library=held.home))
+    click.echo(words("erase", "records", counts=_counts(held.records, words)))
+    click.echo(words("erase", "accounts", names=", ".join(held.accounts) or none))
     for kind in held.open_tasks:
-        click.echo(f"  a task is open: {kind}")
-    if held.unclosed_loans:
-        click.echo(
-            f"  {held.unclosed_loans} loan(s) out: nothing more is lent from now on, and the "
-            "person is erased by itself at the last return."
-        )
-    else:
-        click.echo("  Nothing is out: the person is erased now.")
-    click.echo("  Name, numbers, phones, class and loans are gone then, for good.")
+        click.echo(words("erase", "task", kind=words.value("task", kind)))
+    click.echo(words("erase", "loans" if held.unclosed_loans else "now", count=held.unclosed_loans))
+    click.echo(words("erase", "gone"))
 
 
-def _print_erasure(erasure: Erasure) -> None:
-    state = erasure.state
-    if state is ErasureState.WAITING:
-        click.echo(
-            f"{erasure.person.unclosed_loans} loan(s) out. From now on only returns are taken; the "
-            "person is erased by itself at the last return."
-        )
-    elif state is ErasureState.UNDER_WAY:
-        click.echo(
-            "Nothing is lent to the person any more, but a library system could not close the "
-            "account yet. The worker of onecard serve tries again; or repeat this command."
-        )
-    else:
-        click.echo("Erased." if state is ErasureState.ERASED else "This person was erased before.")
+def _print_erasure(erasure: Erasure, words: PrivacyWords) -> None:
+    click.echo(words("erase", erasure.state.value, count=erasure.person.unclosed_loans))
     if erasure.left is not None:
-        click.echo(f"  left under a random id: {_counts(erasure.left.records)}")
-        click.echo(f"  personal data left: {_counts(erasure.left.personal)}")
+        click.echo(words("erase", "left", counts=_counts(erasure.left.records, words)))
+        click.echo(words("erase", "personal", counts=_counts(erasure.left.personal, words)))
 
 
-def _counts(counts: Any) -> str:
-    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
+def _counts(counts: Mapping[str, int], words: PrivacyWords) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items()) or words("report", "none")
 
 
 def _erasure_document(erasure: Erasure) -> dict[str, Any]:
-    left: LeftBehind | None = erasure.left
+    left = erasure.left
     return {
         "patron": erasure.person.patron_id,
         "state": erasure.state.value,

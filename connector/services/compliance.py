@@ -48,6 +48,8 @@ _RIGHTS: Mapping[str, tuple[str, ...]] = {
     "reports": (REPORTED,),
 }
 """Line of the report → actions of the audit log that are counted in it."""
+_FOR_THE_LIBRARY = ("assessment", "officer", "processors", "access", "incidents")
+"""What a database cannot tell."""
 _LOOKING = ("exported", "searched", "looked", "listed", "found", "shown")
 _FAILING = ("not_found", "failed", "refused", "blocked", "denied", "rejected")
 
@@ -140,6 +142,7 @@ class ComplianceReport:
                 }
                 for due in self.due
             ],
+            "for_the_library": list(_FOR_THE_LIBRARY),
             "problems": [
                 {"code": problem.code, "count": problem.count, "name": problem.name}
                 for problem in self.problems
@@ -279,6 +282,8 @@ class _Markdown:
         lines += [self._setting(key, value) for key, value in document["settings"].items()]
         lines += ["", f"## {word('retention')}", "", *self._due()]
         lines += ["", f"## {word('problems')}", "", *self._problems()]
+        lines += ["", f"## {word('asked')}", ""]
+        lines += [f"- {self._words('asked', key)}:" for key in document["for_the_library"]]
         lines += ["", f"## {word('actions')}", ""]
         lines += self._pairs(word("action"), document["actions"])
         return "\n".join(lines) + "\n"

@@ -8,7 +8,7 @@ import stat
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from connector.domain.ids import IlsPatronId, InstitutionId
 from connector.errors import AdapterUnavailable
@@ -33,6 +33,10 @@ def full(application):
         )
     )  # fmt: skip
     return person
+
+
+def away(*_):
+    raise AdapterUnavailable("local", "LIB", "away")
 
 
 def actions(application):
@@ -122,9 +126,6 @@ def test_identity_number_comes_from_standard_input_only(onecard, full, tmp_path)
 def test_export_says_which_library_system_could_not_be_asked(
     onecard, application, full, tmp_path, monkeypatch
 ):
-    def away(*_):
-        raise AdapterUnavailable("local", "LIB", "away")
-
     monkeypatch.setattr(type(application.adapters[LIB]), "fetch_patron", away)
     out = tmp_path / "copy.md"
     assert onecard("privacy", "export", CARD, "--out", str(out), "--lang", "en").exit_code == 0
@@ -135,7 +136,7 @@ def test_export_says_which_library_system_could_not_be_asked(
 
 
 def test_erase_shows_what_will_happen_and_asks(onecard, application, full):
-    result = onecard("privacy", "erase", CARD, input="n\n")
+    result = onecard("privacy", "erase", CARD, "--lang", "en", input="n\n")
     assert result.exit_code == 1
     assert "Nothing is out: the person is erased now." in result.output
     for mark in MARKS:
@@ -166,7 +167,7 @@ def test_erase_with_a_book_out_completes_at_the_return(onecard, application, ful
     adapter.add_item(bib_id, ItemInput(barcode="B1", location="open"))
     assert adapter.checkout(IlsPatronId(CARD), "B1", ExchangeContext(at=application.now())).ok
     full.lend("B1")
-    result = onecard("privacy", "erase", CARD, "--yes")
+    result = onecard("privacy", "erase", CARD, "--yes", "--lang", "en")
     assert result.exit_code == 0, result.output
     assert "erased by itself at the last return" in result.output
     assert application.store.people.fetch_personal(full.patron_id) == DATA
@@ -175,6 +176,33 @@ def test_erase_with_a_book_out_completes_at_the_return(onecard, application, ful
     application.closing.sweep(LIB)
     assert application.store.privacy.find_person(full.patron_id).erased_at is not None
     assert application.store.privacy.count_left(full.patron_id).personal == {}
+
+
+def test_erase_goes_on_when_the_library_system_is_back(onecard, application, full, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(type(application.adapters[LIB]), "block_patron", away)
+        result = onecard("privacy", "erase", CARD, "--yes", "--lang", "zh")
+        assert result.exit_code == 0, result.output
+        assert "暂时无法注销账户" in result.output
+    assert application.store.privacy.find_person(full.patron_id).erased_at is None
+    result = onecard("privacy", "erase", CARD, "--yes", "--lang", "en")
+    assert "Erased." in result.output
+    assert "personal data left: none" in result.output
+
+
+def test_applicant_without_a_card_is_erased(onecard, application, full):
+    with application.store.work.begin() as unit:
+        unit.connection.execute(delete(tables.ils_account))
+    report = json.loads(onecard("privacy", "erase", full.patron_id, "--yes", "--json").stdout)
+    assert (report["state"], report["left"]["personal"]) == ("erased", {})
+
+
+def test_incomplete_erasure_is_told(onecard, application, full, monkeypatch):
+    monkeypatch.setattr("connector.storage.repositories.erasing.DELETED", ())
+    result = onecard("privacy", "erase", CARD, "--yes", "--lang", "en")
+    assert result.exit_code == 1
+    assert "not whole" in result.output
+    assert "identifier 3" in result.output
 
 
 # --- retention ----------------------------------------------------------------------------------
