@@ -180,6 +180,7 @@ class EnrolmentService:
         return RosterLeavers(
             store=self.store,
             rosters=self.rosters,
+            schools=self.schools,
             tasks=self.tasks,
             closer=self.closer,
             now=self.now,

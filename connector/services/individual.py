@@ -33,7 +33,7 @@ from connector.services.roster_judging import RowJudge
 from connector.services.roster_leavers import CardCloser
 from connector.services.roster_verdicts import EDITABLE, merge_data
 from connector.services.roster_writing import RowWriter
-from connector.services.school_days import find_school_year
+from connector.services.school_days import find_placing_year
 
 __all__ = ["EDITABLE_FIELDS", "EntryReport", "IndividualEntry"]
 
@@ -208,8 +208,13 @@ class IndividualEntry:
     def _classes(self, school: School) -> tuple[int, RosterClasses]:
         schools = self.parts.schools
         today = self.parts.rules.today(self.parts.now())
-        year = find_school_year(schools.list_calendars(school.institution), school, today)
-        return year, RosterClasses(schools, school, school_year=year, today=today)
+        year, day = find_placing_year(
+            schools.list_calendars(school.institution),
+            school,
+            today,
+            {member.school_year for member in schools.list_members(school.school_id)},
+        )
+        return year, RosterClasses(schools, school, school_year=year, day=day)
 
     def _judge(self, school: School) -> tuple[RowJudge, RosterClasses]:
         year, classes = self._classes(school)

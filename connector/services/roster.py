@@ -40,7 +40,7 @@ from connector.services.roster_judging import RowCheck, RowJudge
 from connector.services.roster_leavers import RosterLeavers, choose_valve
 from connector.services.roster_verdicts import Verdict
 from connector.services.roster_writing import WRITTEN, RowWriter
-from connector.services.school_days import find_school_year
+from connector.services.school_days import find_placing_year
 
 __all__ = ["ImportReport", "RosterImport", "RowCheck"]
 
@@ -235,8 +235,14 @@ class _ImportRun:
         )
         now = parts.now()
         today = parts.rules.today(now)
-        year = find_school_year(parts.schools.list_calendars(school.institution), school, today)
-        self._classes = RosterClasses(parts.schools, school, school_year=year, today=today)
+        year, day = find_placing_year(
+            parts.schools.list_calendars(school.institution),
+            school,
+            today,
+            {member.school_year for member in parts.schools.list_members(school.school_id)}
+            | ({campaign.school_year} if campaign else set()),
+        )
+        self._classes = RosterClasses(parts.schools, school, school_year=year, day=day)
         self._judge = RowJudge(
             register=parts.register,
             store=parts.store,

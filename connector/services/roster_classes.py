@@ -22,15 +22,18 @@ __all__ = ["RosterClasses"]
 
 
 class RosterClasses:
-    """The classes of one school during one import."""
+    """The classes of one school during one import.
 
-    def __init__(
-        self, store: SchoolStore, school: School, *, school_year: int, today: date
-    ) -> None:
+    Args:
+        school_year: for which pupils are placed.
+        day: from which day; the first of the school year where that is still to come.
+    """
+
+    def __init__(self, store: SchoolStore, school: School, *, school_year: int, day: date) -> None:
         self._store = store
         self._school = school
         self._year = school_year
-        self._today = today
+        self._day = day
         grades = store.list_grades(school.school_id)
         classes = store.list_classes(school.school_id)
         self._disabled_levels = {grade.level for grade in grades if grade.disabled}
@@ -78,7 +81,7 @@ class RosterClasses:
                 self._school,
                 {patron_id: class_id for class_id, them in places.items() for patron_id in them},
                 school_year=self._year,
-                on=self._today,
+                on=self._day,
                 reason="moved",
                 actor=actor,
             )

@@ -6,7 +6,8 @@ Nothing here reads a roster. Rules (scenario 26, A04) —
 - where more than so many in a hundred are missing, where a row or a sheet was not read, nobody is
   closed: the batch is held, and a person says who of the list has left;
 - a leaver whose card was never opened is removed; an open card begins to be closed;
-- whoever is in another school by now, or is named by a later roster, stays.
+- whoever is in another school by now, or is named by a later roster, stays; so does who has
+  finished the school, until his card expires.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from connector.errors import ConfigurationError, NotFound, StorageConflict
 from connector.ports.clock import Clock
 from connector.ports.enrolment import Application, Batch, EnrolmentStore, School, Valve
 from connector.ports.rosters import Leaver, LeaverState, RosterStore
+from connector.ports.schools import SchoolStore
 from connector.ports.tasks import TaskKind, TaskStore
 
 __all__ = ["CardCloser", "LeaverReport", "RosterLeavers"]
@@ -58,6 +60,7 @@ class RosterLeavers:
 
     store: EnrolmentStore
     rosters: RosterStore
+    schools: SchoolStore
     tasks: TaskStore
     closer: CardCloser
     now: Clock
@@ -67,14 +70,17 @@ class RosterLeavers:
     ) -> tuple[list[PatronId], int]:
         """Return the school's pupils whom a roster does not name, and how many pupils it had.
 
-        Who was entered since the import began is not counted.
+        Who was entered since the import began is not counted, nor who has finished the school and
+        keeps his card for the days of grace.
         """
+        finished = self.schools.list_finished(school.school_id)
         pupils = [
             application
             for application in self.store.list_applications(
                 school.institution, school_id=school.school_id
             )
             if application.state not in CLOSED_STATES
+            and application.patron_id not in finished
             and (batch is None or application.batch_id != batch.batch_id)
             and (batch is None or application.entered_at <= batch.created_at)
         ]

@@ -6,14 +6,14 @@ Nothing here stores. Rules: a school's own calendar goes before the library's, t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 
 from connector.domain.school import last_day_of_school_year, school_year_of
 from connector.ports.enrolment import School
 from connector.ports.schools import Calendar
 
-__all__ = ["find_first_day", "find_last_day", "find_school_year"]
+__all__ = ["find_first_day", "find_last_day", "find_placing_year", "find_school_year"]
 
 
 def find_school_year(calendars: Sequence[Calendar], school: School | None, today: date) -> int:
@@ -23,6 +23,20 @@ def find_school_year(calendars: Sequence[Calendar], school: School | None, today
         if find_first_day(calendars, school, year) <= today:
             return year
     return usual - 1
+
+
+def find_placing_year(
+    calendars: Sequence[Calendar], school: School, today: date, years: Iterable[int]
+) -> tuple[int, date]:
+    """Return the school year for which pupils are put into classes now, and from which day.
+
+    After a promotion in summer it is the new year, which has not begun.
+
+    Args:
+        years: school years that the school's pupils are in a class for.
+    """
+    year = max([find_school_year(calendars, school, today), *years])
+    return year, max(today, find_first_day(calendars, school, year))
 
 
 def find_first_day(calendars: Sequence[Calendar], school: School | None, school_year: int) -> date:

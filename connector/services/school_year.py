@@ -41,7 +41,12 @@ from connector.ports.enrolment import Application, EnrolmentStore, School
 from connector.ports.schools import Campaign, CampaignCounts, SchoolStore
 from connector.ports.store import PatronRegister
 from connector.ports.tasks import StaffTask, TaskKind, TaskStore
-from connector.services.school_days import find_first_day, find_last_day, find_school_year
+from connector.services.school_days import (
+    find_first_day,
+    find_last_day,
+    find_placing_year,
+    find_school_year,
+)
 
 __all__ = ["CampaignProgress", "ClosesCards", "PromotionReport", "SchoolYearService"]
 
@@ -118,15 +123,14 @@ class SchoolYearService:
         return self.year_on(school, self._today(school.institution) + _EARLIEST)
 
     def _current_year(self, school: School) -> tuple[int, date]:
-        """Return the school year that a pupil is placed for now, and from which day.
-
-        After a promotion in summer it is the new year, which has not begun.
-        """
-        today = self._today(school.institution)
+        """Return the school year that a pupil is placed for now, and from which day."""
         members = self.schools.list_members(school.school_id)
-        year = max([self.year_on(school), *(member.school_year for member in members)])
-        first = find_first_day(self.schools.list_calendars(school.institution), school, year)
-        return year, max(today, first)
+        return find_placing_year(
+            self.schools.list_calendars(school.institution),
+            school,
+            self._today(school.institution),
+            {member.school_year for member in members},
+        )
 
     def list_targets(self, school: School) -> Mapping[ClassName, ClassTarget]:
         """Return where every class that has pupils goes without a map, in order."""
