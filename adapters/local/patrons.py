@@ -164,20 +164,32 @@ class LocalPatrons(LocalBase):
         return PatronUpsert(found.card, created=False)
 
     def add_desk_patron(
-        self, card: str, *, name: str, category: str = "adult", pin: str | None = None
+        self,
+        card: str,
+        *,
+        name: str,
+        category: str = "adult",
+        pin: str | None = None,
+        identifiers: Mapping[str, str] | None = None,
     ) -> IlsPatronId:
         """Open an account as the staff desk does: it is not ours and has no external id.
 
         Raises:
-            UnexpectedResponse: ``duplicate_card``.
+            UnexpectedResponse: ``duplicate_card``: the card, or one of the numbers, is taken.
         """
         pin_hash = None if pin is None else self.hash_pin(pin)
         try:
             with self.database.write() as connection:
-                connection.exec_driver_sql(
-                    "INSERT INTO patron (card, name, category, pin_hash) VALUES (?, ?, ?, ?)",
+                patron_id = connection.exec_driver_sql(
+                    "INSERT INTO patron (card, name, category, pin_hash) VALUES (?, ?, ?, ?)"
+                    " RETURNING id",
                     (card, name, category, pin_hash),
-                )
+                ).scalar_one()
+                for kind, value in (identifiers or {}).items():
+                    connection.exec_driver_sql(
+                        "INSERT INTO patron_identifier (patron_id, kind, value) VALUES (?, ?, ?)",
+                        (patron_id, kind, value),
+                    )
         except IntegrityError as err:
             raise self.fail("duplicate_card") from err
         return IlsPatronId(card)
