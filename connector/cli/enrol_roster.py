@@ -7,6 +7,7 @@ never what stands in the cell; a row that was not taken makes the exit code 1.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ from connector.cli.enrol_shared import (
     print_table,
 )
 from connector.cli.progress import Progress
+from connector.domain.enrolment import RowProblem
 from connector.enrolment.columns import HEADERS, Layout
 from connector.enrolment.messages import describe_problem
+from connector.enrolment.remarks import write_remarks
 from connector.enrolment.workbook import write_template
 from connector.errors import RecordError
-from connector.ports.enrolment import RowOutcome, School
+from connector.ports.enrolment import RowOutcome, Valve
 from connector.services.roster import ImportReport
 
 __all__ = ["COMMANDS"]
@@ -72,6 +75,16 @@ def template(cli: CliContext, file: Path, *, layout: str, force: bool, lang: str
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--school", "code", required=True, help="Code of the school whose roster it is.")
 @click.option("--dry-run", is_flag=True, help="Say what would happen and store nothing.")
+@click.option(
+    "--complete",
+    is_flag=True,
+    help="The roster names every pupil of the school; who is not in it has left.",
+)
+@click.option("--campaign", default="", help="Code of the yearly intake that it belongs to.")
+@click.option(
+    "--remarks", is_flag=True, help="Write a copy of the sheet with remarks beside FILE (0600)."
+)
+@click.option("--force", is_flag=True, help="Import the same file once more.")
 @library_option
 @by_option
 @lang_option
@@ -83,6 +96,10 @@ def import_roster(
     *,
     code: str,
     dry_run: bool,
+    complete: bool,
+    campaign: str,
+    remarks: bool,
+    force: bool,
     library: str | None,
     actor: str,
     lang: str | None,
@@ -94,9 +111,14 @@ def import_roster(
     one outcome: created, updated, unchanged, duplicate, conflict, invalid, needs_guardian or held.
     Importing is not consent: no card is opened by it. Exit code 1 when a row was not taken.
 
+    The same file again changes nothing; one whose import broke off is gone on with. With
+    --complete, pupils whom the file does not name leave; where they are many, or something was not
+    read, the batch is held until `onecard enrol leavers` has been answered.
+
     \b
     Example:
       onecard enrol import roster.xlsx --school s1 --dry-run
+      onecard enrol import roster.xlsx --school s1 --complete --remarks
     """
     language = lang or cli.lang
     app = cli.app
@@ -104,47 +126,73 @@ def import_roster(
     try:
         with Progress(file.name) as progress:
             report = app.enrolment.import_roster(
-                file, school, actor=actor, dry_run=dry_run, on_row=progress.show
+                file,
+                school,
+                actor=actor,
+                dry_run=dry_run,
+                complete=complete,
+                campaign=campaign,
+                force=force,
+                on_row=progress.show,
             )
+        written = None
+        if remarks:
+            said = (*report.problems, *report.notes)
+            written = write_remarks(file, report.roster, said, language=language)
     except RecordError as err:
         where = f" ({err.position})" if err.position else ""
         raise Refused(f"{file.name}{where}: {describe_problem(err.code, language)}") from err
-    document = _describe(report, file, school, language)
+    document = {
+        "batch": report.batch.number if report.batch else None,
+        "file": file.name,
+        "school": school.code,
+        "dry_run": dry_run,
+        **_describe(report, language),
+        "remarks": str(written) if written else None,
+    }
     if as_json:
         write_json(document)
     else:
         _print_report(report, document, language)
-    sys.exit(1 if report.problems else 0)
+    sys.exit(1 if report.problems or report.valve is Valve.HELD else 0)
 
 
-def _describe(report: ImportReport, file: Path, school: School, language: str) -> dict[str, Any]:
+def _describe(report: ImportReport, language: str) -> dict[str, Any]:
     roster = report.roster
     return {
-        "batch": report.batch.number if report.batch else None,
-        "file": file.name,
-        "school": school.code,
-        "dry_run": report.batch is None,
         "layout": roster.columns.layout.value,
         "sheet": roster.sheet,
         "rows": report.rows,
         **{outcome.value: report.counts[outcome] for outcome in RowOutcome},
         "unknown_columns": list(roster.columns.unknown),
         "unread_sheets": list(roster.unread_sheets),
-        "problems": [
-            {
-                "row": problem.row,
-                "column": problem.column,
-                "cell": roster.cell_of(problem.row, problem.column),
-                "code": problem.code,
-                "message": describe_problem(problem.code, language),
-            }
-            for problem in report.problems
-        ],
+        "hidden_sheets": list(roster.hidden_sheets),
+        "repeated": report.repeated,
+        "missing": report.missing,
+        "valve": report.valve.value,
+        "problems": _list_problems(report, report.problems, language),
+        "notes": _list_problems(report, report.notes, language),
     }
 
 
+def _list_problems(
+    report: ImportReport, problems: Sequence[RowProblem], language: str
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "row": problem.row,
+            "column": problem.column,
+            "cell": report.roster.cell_of(problem.row, problem.column),
+            "code": problem.code,
+            "message": describe_problem(problem.code, language),
+        }
+        for problem in problems
+    ]
+
+
 def _print_report(report: ImportReport, document: dict[str, Any], language: str) -> None:
-    if document["problems"]:
+    said = document["problems"] + document["notes"]
+    if said:
         print_table(
             [
                 {
@@ -154,16 +202,61 @@ def _print_report(report: ImportReport, document: dict[str, Any], language: str)
                     "code": problem["code"],
                     "message": problem["message"],
                 }
-                for problem in document["problems"]
+                for problem in sorted(said, key=lambda problem: problem["row"])
             ]
         )
+    words = _WORDS[language]
     for header in report.roster.columns.unknown:
-        click.echo(f"Note: the column {header!r} is not known and was not read.", err=True)
+        click.echo(words["unknown_column"].format(header), err=True)
     for sheet in report.roster.unread_sheets:
-        click.echo(f"Note: the sheet {sheet!r} looks like a roster too and was not read.", err=True)
+        is_hidden = sheet in report.roster.hidden_sheets
+        click.echo(words["hidden_sheet" if is_hidden else "unread_sheet"].format(sheet), err=True)
+    batch = report.batch
     parts = [f"{n} {outcome.value}" for outcome, n in report.counts.items() if n]
-    what = f"batch {report.batch.number}" if report.batch else "dry run, nothing stored"
-    click.echo(f"{report.rows} rows ({what}): {', '.join(parts) or 'none'}.")
+    what = words["batch"].format(batch.number) if batch else words["dry_run"]
+    if batch is not None and report.repeated:
+        what = words["repeated"].format(batch.number)
+    click.echo(words["rows"].format(report.rows, what, ", ".join(parts) or words["none"]))
+    if report.valve is Valve.HELD:
+        number = batch.number if batch else "BATCH"
+        click.echo(words["held"].format(report.missing, number), err=True)
+    elif report.missing:
+        click.echo(words["left" if batch else "would_leave"].format(report.missing))
+    if document["remarks"]:
+        click.echo(words["remarks"].format(document["remarks"]))
+
+
+_WORDS: Mapping[str, Mapping[str, str]] = {
+    "en": {
+        "unknown_column": "Note: the column {!r} is not known and was not read.",
+        "unread_sheet": "Note: the sheet {!r} looks like a roster too and was not read.",
+        "hidden_sheet": "Note: the hidden sheet {!r} looks like a roster too and was not read.",
+        "batch": "batch {}",
+        "repeated": "the same file as batch {}, nothing to change",
+        "dry_run": "dry run, nothing stored",
+        "rows": "{} rows ({}): {}.",
+        "none": "none",
+        "held": "{} pupils of the school are not in it; nobody is closed. "
+        "Run: onecard enrol leavers {}",
+        "left": "{} pupils of the school are not in it and have left.",
+        "would_leave": "{} pupils of the school are not in it and would leave.",
+        "remarks": "Sheet with remarks: {} (holds personal data; delete it when it is mended)",
+    },
+    "zh": {
+        "unknown_column": "提示：不认识的列 {!r}，未读取。",
+        "unread_sheet": "提示：工作表 {!r} 也像名册，未读取。",
+        "hidden_sheet": "提示：隐藏的工作表 {!r} 也像名册，未读取。",
+        "batch": "批次 {}",
+        "repeated": "与批次 {} 是同一文件，没有变化",
+        "dry_run": "试运行，未保存",
+        "rows": "共 {} 行（{}）：{}。",
+        "none": "无",
+        "held": "本校有 {} 名学生不在名册中，未关闭任何人。请运行：onecard enrol leavers {}",
+        "left": "本校有 {} 名学生不在名册中，已按离校处理。",
+        "would_leave": "本校有 {} 名学生不在名册中，将按离校处理。",
+        "remarks": "带备注的表格：{}（含个人信息，改好后请删除）",
+    },
+}
 
 
 @click.command("batches")
@@ -172,7 +265,11 @@ def _print_report(report: ImportReport, document: dict[str, Any], language: str)
 @json_option
 @pass_cli
 def list_batches(cli: CliContext, *, code: str | None, library: str | None, as_json: bool) -> None:
-    """List import batches, newest first, and how far each is.
+    """List import batches, newest first, and how far each is at every step (A43).
+
+    pending: applications that wait for the guardian's consent; failed: cards that could not be
+    opened; unwilling: families that want no card. A batch in state importing broke off: import its
+    file again.
 
     \b
     Example:
@@ -195,6 +292,13 @@ def list_batches(cli: CliContext, *, code: str | None, library: str | None, as_j
                     "rows": batch.rows,
                     **{outcome.value: n for outcome, n in batch.counts.items()},
                     "states": {state.value: n for state, n in progress.states.items()},
+                    "state": batch.state,
+                    "taken_rows": batch.taken_rows,
+                    "pending": progress.pending,
+                    "failed": progress.failed,
+                    "unwilling": progress.unwilling,
+                    "missing": batch.missing,
+                    "valve": batch.valve.value,
                 }
             )
     if as_json:
@@ -202,10 +306,32 @@ def list_batches(cli: CliContext, *, code: str | None, library: str | None, as_j
         return
     shown = [
         {key: row[key] for key in ("batch", "library", "school", "created_at", "rows")}
-        | {"states": ", ".join(f"{n} {state}" for state, n in row["states"].items())}
+        | {"total": sum(row["states"].values())}
+        | {word: row["states"].get(state, 0) for word, state in _STEPS}
+        | {key: row[key] for key in ("pending", "failed", "unwilling")}
+        | {"note": _note_of(row)}
         for row in rows
     ]
     print_table(shown, empty="No batch yet.")
+
+
+_STEPS = (
+    ("entered", "entered"),
+    ("reviewed", "school_reviewed"),
+    ("approved", "library_approved"),
+    ("activating", "activating"),
+    ("active", "active"),
+    ("existing", "existing_card"),
+    ("closed", "withdrawn"),
+    ("refused", "refused"),
+)
+"""Column of the table → state of an application."""
+
+
+def _note_of(row: Mapping[str, Any]) -> str:
+    if row["state"] != "imported":
+        return f"{row['state']}, {row['taken_rows']} of {row['rows']}"
+    return f"{row['missing']} leavers {row['valve'] or 'left'}" if row["missing"] else ""
 
 
 COMMANDS: tuple[click.Command, ...] = (template, import_roster, list_batches)

@@ -108,6 +108,37 @@ class RosterLeavers:
                 len(missing), pupils, drop_percent=drop_percent, is_doubtful=is_doubtful
             )
             batch = self.rosters.propose_leavers(batch, missing, valve=valve, actor=actor)
+        return self._act(batch, school, actor)
+
+    def settle_named(
+        self,
+        batch: Batch,
+        school: School,
+        gone: Collection[PatronId],
+        *,
+        drop_percent: float,
+        actor: str,
+    ) -> Batch:
+        """Propose whom a list of changes takes out of the school; let them go if they are few."""
+        if not batch.missing:
+            others, pupils = self.find_missing(school, gone, batch=batch)
+            pupils_gone = pupils - len(others)
+            present = {
+                application.patron_id
+                for application in self.store.find_applications(list(gone)).values()
+                if application.school_id == school.school_id
+                and application.state not in CLOSED_STATES
+            }
+            valve = choose_valve(
+                pupils_gone, pupils, drop_percent=drop_percent, is_doubtful=False
+            )
+            batch = self.rosters.propose_leavers(
+                batch, sorted(present), valve=valve, actor=actor
+            )
+        return self._act(batch, school, actor)
+
+    def _act(self, batch: Batch, school: School, actor: str) -> Batch:
+        """Hold the batch and tell staff, or let its leavers go; what was held before is over."""
         for held in self.rosters.list_held(school):
             if held.batch_id != batch.batch_id:
                 self.dismiss(held, actor=actor)

@@ -166,9 +166,7 @@ class StoredRosters(StoredLeavers):
         query = (
             select(
                 table.c.batch_id,
-                func.sum(
-                    case((and_(table.c.error != "", table.c.state == "activating"), 1), else_=0)
-                ),
+                func.sum(case((has_failed, 1), else_=0)),
                 func.sum(case((and_(is_waiting, ~is_unwilling, ~agreed), 1), else_=0)),
                 func.sum(case((and_(is_waiting, is_unwilling), 1), else_=0)),
             )
