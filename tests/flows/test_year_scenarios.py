@@ -2,19 +2,23 @@
 
 from collections.abc import Sequence
 from datetime import date
+from pathlib import Path
+from typing import Any
 
 import pytest
 from stdnum.cn import ric
 
 from connector.domain.class_names import ClassName
-from connector.domain.enrolment import ApplicationState, SchoolStage
-from connector.domain.ids import InstitutionId, PatronId
+from connector.domain.enrolment import ApplicationState, ConsentScope, SchoolStage
+from connector.domain.ids import Identifier, InstitutionId, PatronId
 from connector.domain.patron import StandingState
 from connector.domain.school import SchoolSystem
 from connector.enrolment.class_map import read_class_map, write_class_map
 from connector.errors import ConfigurationError, NotFound
-from connector.ports.enrolment import School
+from connector.ports.enrolment import RowOutcome, School
 from connector.ports.schools import ClassMember
+from connector.services.provisioning import ActivationOutcome
+from connector.services.roster import ImportReport
 from tests.support.pupils import enrol_pupil
 from tests.support.world import World
 
@@ -57,7 +61,14 @@ def seat(world: World, school: School, patrons: Sequence[PatronId], level: int, 
 def enrol(world: World, school: School, serials: range, level: int, name: str) -> list[PatronId]:
     """Enrol pupils with open cards in a class."""
     pupils = [
-        enrol_pupil(world.app, school, "张小江", id_number(serial), open_card=False)
+        enrol_pupil(
+            world.app,
+            school,
+            "张小江",
+            id_number(serial),
+            open_card=False,
+            phone=f"1380000{serial:04}",
+        )
         for serial in serials
     ]
     seat(world, school, [pupil.patron_id for pupil in pupils], level, name)
@@ -239,3 +250,98 @@ def test_a_school_of_another_library_is_no_transfer(world):
     with pytest.raises(ConfigurationError, match="another library"):
         world.app.school_year.transfer_pupil(patron, abroad, actor="staff")
     assert place_of(world, patron) == (3, "2班", 2026)
+
+
+# --- after the promotion
+
+
+def import_roster(
+    world: World, school: School, file: Path, rows: Sequence[tuple[int, str]], **options: Any
+) -> ImportReport:
+    """Import a roster of pupils: serial number and class."""
+    lines = ["身份证号*,姓名*,联系电话*,家长姓名,家长电话,班级,区县*"]
+    lines += [
+        f"{id_number(serial)},张小江,1380000{serial:04},,,{name},丰都" for serial, name in rows
+    ]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return world.app.enrolment.import_roster(file, school, actor="clerk", **options)
+
+
+def test_s27_a_summer_import_after_the_promotion_moves_nobody_back(world, tmp_path):
+    school = add_school(world)
+    import_roster(world, school, tmp_path / "old.csv", [(1, "三年级1班"), (2, "三年级1班")])
+    stays, comes = (
+        world.app.store.people.find_person([Identifier("id_card", id_number(serial))])
+        for serial in (1, 2)
+    )
+    world.clock.set_local("2027-08-25 10:00")
+    world.app.school_year.promote(school, {}, school_year=2027, actor="staff")
+    rows = [(1, "四年级1班"), (2, "四年级2班"), (9, "四年级1班")]
+    report = import_roster(world, school, tmp_path / "new.csv", rows)
+    assert report.counts[RowOutcome.CREATED] == 1
+    assert place_of(world, stays) == (4, "1班", 2027)
+    assert place_of(world, comes) == (4, "2班", 2027)
+    places = [
+        (member.school_class.level, member.school_year)
+        for member in world.app.store.schools.list_members(school.school_id)
+    ]
+    assert places == [(4, 2027)] * 3
+    again = world.app.school_year.promote(school, {}, school_year=2027, actor="staff")
+    assert again.moved == 0
+
+
+def test_s26_graduates_are_not_missing_in_the_next_roster(world, tmp_path):
+    school = add_school(world)
+    enrol(world, school, range(1, 4), 3, "1班")
+    (graduate,) = enrol(world, school, range(6, 7), 6, "1班")
+    world.clock.set_local("2027-09-05 10:00")
+    world.app.school_year.promote(school, {}, school_year=2027, actor="staff")
+    rows = [(serial, "四年级1班") for serial in range(1, 4)]
+    report = import_roster(world, school, tmp_path / "new.csv", rows, complete=True)
+    assert report.batch.missing == 0
+    assert world.app.store.people.find_standing(graduate, HOME).state is StandingState.ACTIVE
+
+
+def test_s28_the_new_school_links_the_same_person_and_he_keeps_his_number(world, tmp_path):
+    old = add_school(world)
+    abroad = add_school(world, "s9", library="FOLIO-B", stage=SchoolStage.JUNIOR)
+    (patron,) = enrol(world, old, range(1, 2), 6, "1班")
+    card = world.app.store.enrolment.find_application(patron).card
+    world.add_items("KOHA-A", "B1")
+    world.add_items("FOLIO-B", "F1")
+    world.kiosk().checkout(card, "B1")
+    world.clock.set_local("2027-09-05 10:00")
+    world.app.school_year.promote(old, {}, school_year=2027, actor="staff")
+    early = import_roster(world, abroad, tmp_path / "early.csv", [(1, "七年级1班")])
+    assert early.counts[RowOutcome.DUPLICATE] == 1
+
+    world.clock.set_local("2027-11-30 10:00")
+    world.app.school_year.expire_due(HOME, actor="worker")
+    assert world.kiosk().checkin("B1").fixed["ok"] == "1"
+    world.app.closing.sweep(HOME)
+    assert world.rows("ils_account") == []
+
+    report = import_roster(world, abroad, tmp_path / "late.csv", [(1, "七年级1班")], force=True)
+    assert report.counts[RowOutcome.CREATED] == 1
+    applications = world.app.enrolment.list_applications(report.batch)
+    assert [application.patron_id for application in applications] == [patron]
+    assert world.app.enrolment.review(applications, actor="teacher").done == 1
+    applications = world.app.enrolment.list_applications(report.batch)
+    assert world.app.enrolment.approve(applications, actor="staff").done == 1
+    applications = world.app.enrolment.list_applications(report.batch)
+    world.app.store.enrolment.record_consent(
+        patron,
+        abroad.institution,
+        ConsentScope.CARD,
+        text_version="2026-09",
+        given=True,
+        evidence="folder 8",
+        actor="staff",
+        now=world.clock(),
+    )
+    (opened,) = world.app.provisioning(abroad.institution).activate(applications, actor="staff")
+    assert (opened.outcome, opened.card) == (ActivationOutcome.ACTIVATED, card)
+    assert world.kiosk("FOLIO-B").checkout(card, "F1").fixed["ok"] == "1"
+    first, second = world.app.store.schools.list_history(patron)
+    assert (first.school_id, first.reason) == (old.school_id, "left")
+    assert (second.school_id, second.until) == (abroad.school_id, None)
