@@ -26,7 +26,7 @@ from connector.cli.private_file import PrivateFile
 from connector.cli.progress import Progress
 from connector.domain.ids import PatronId
 from connector.ports.privacy import Due, HeldPerson, RetentionRule
-from connector.services.privacy import Erasure
+from connector.services.privacy import Erasure, ErasureState
 from connector.services.privacy_words import LANGUAGES, PrivacyWords, words_in
 from connector.services.retention import RetentionRun
 
@@ -249,6 +249,8 @@ def _print_erasure(erasure: Erasure, words: PrivacyWords) -> None:
     if erasure.left is not None:
         click.echo(words("erase", "left", counts=_counts(erasure.left.records, words)))
         click.echo(words("erase", "personal", counts=_counts(erasure.left.personal, words)))
+    if erasure.state is ErasureState.ERASED:
+        click.echo(words("erase", "backup"))
 
 
 def _counts(counts: Mapping[str, int], words: PrivacyWords) -> str:
