@@ -28,10 +28,12 @@ _TAG: Final = re.compile(
     rb"<(?:[A-Za-z][\w.-]*+:)?(worksheet|table|row|c|table-row|table-cell|covered-table-cell)"
     rb"((?:[\s/](?:[^<>\"']++|\"[^\"]*+\"|'[^']*+')*+)?)>"
 )
-_REFERENCE: Final = re.compile(rb"""\sr\s*=\s*["']([A-Za-z]{0,3})([0-9]{1,7})["']""")
-_COLUMNS: Final = re.compile(rb"""number-columns-repeated\s*=\s*["']([0-9]{1,9})["']""")
-_ROWS: Final = re.compile(rb"""number-rows-repeated\s*=\s*["']([0-9]{1,9})["']""")
-_VALUE: Final = b"value-type"
+_ATTRIBUTE: Final = re.compile(rb"""\s([^\s=]+)\s*=\s*(?:"([^"]*)"|'([^']*)')""")
+_REFERENCE: Final = re.compile(rb"([A-Za-z]{0,3})([0-9]{1,7})")
+_COUNT: Final = re.compile(rb"[0-9]{1,9}")
+_COLUMNS: Final = b"number-columns-repeated"
+_ROWS: Final = b"number-rows-repeated"
+_VALUE: Final = b"value"
 _ODD_TAG: Final = re.compile(rb"<(?:c|row)(?! r=\"[A-Z]?1?[0-9]{1,5}\")[\s/>]")
 """A row or cell of xlsx that does not begin with its place, or lies beyond ``MAX_CELLS``."""
 _PREFIXED_TAG: Final = re.compile(rb":(?:c|row)\b")
@@ -56,19 +58,19 @@ class _Sheet:
             self._start()
         elif tag in {b"row", b"table-row"}:
             self._row += self._repeat
-            found = _REFERENCE.search(attributes)
-            if found and not found[1]:
-                self._row = int(found[2]) - 1
-            self._column, self._repeat = 0, _number(_ROWS, attributes)
+            _, row = _read_place(attributes)
+            if row is not None:
+                self._row = row
+            self._column, self._repeat = 0, _read_count(_ROWS, attributes)
         elif tag == b"c":
-            found = _REFERENCE.search(attributes)
-            if found and found[1]:
-                self._row, self._column = int(found[2]) - 1, _column_of(found[1].upper()) - 1
+            column, row = _read_place(attributes)
+            if row is not None and column is not None:
+                self._row, self._column = row, column
             self._column += 1
             if not is_empty:
                 self._reach()
         else:
-            self._column += _number(_COLUMNS, attributes)
+            self._column += _read_count(_COLUMNS, attributes)
             if _VALUE in attributes:
                 self._reach()
 
@@ -89,7 +91,7 @@ def find_largest_sheet(data: bytes, archive: zipfile.ZipFile, *, max_bytes: int)
 
     Raises:
         RecordError: it unpacks to more (``file_too_large``), is encrypted (``file_password``), or
-            has a tag of a megabyte (``file_not_spreadsheet``).
+            has a tag that no program writes (``file_not_spreadsheet``).
         zipfile.BadZipFile, zlib.error, struct.error: it cannot be unpacked.
     """
     largest, left = 0, max_bytes
@@ -161,13 +163,35 @@ def _unpack(data: bytes, entry: zipfile.ZipInfo) -> Iterator[bytes]:
         raise zipfile.BadZipFile
 
 
+def _list_attributes(attributes: bytes) -> Iterator[tuple[bytes, bytes]]:
+    for name, double, single in _ATTRIBUTE.findall(attributes):
+        yield name, double or single
+
+
+def _read_place(attributes: bytes) -> tuple[int | None, int | None]:
+    """Return column and row from 0 that the first ``r`` tells: ``B3``, or ``3`` of a row."""
+    for name, value in _list_attributes(attributes):
+        if name == b"r":
+            match = _REFERENCE.fullmatch(value)
+            if match is None:
+                raise RecordError(0, "file_not_spreadsheet")
+            return (_column_of(match[1].upper()) if match[1] else None), int(match[2]) - 1
+    return None, None
+
+
+def _read_count(ending: bytes, attributes: bytes) -> int:
+    """Return the largest count that an attribute with this ending tells; 1 without one."""
+    largest = 1
+    for name, value in _list_attributes(attributes):
+        if name.endswith(ending):
+            if not _COUNT.fullmatch(value):
+                raise RecordError(0, "file_not_spreadsheet")
+            largest = max(largest, int(value))
+    return largest
+
+
 def _column_of(letters: bytes) -> int:
     number = 0
     for letter in letters:
         number = number * 26 + letter - 64
-    return number
-
-
-def _number(pattern: re.Pattern[bytes], attributes: bytes) -> int:
-    found = pattern.search(attributes)
-    return int(found[1]) if found else 1
+    return number - 1

@@ -277,6 +277,8 @@ def sheet_with(rows):
         ('<row r="1"><c r = "XFD1048576"><v>1</v></c></row>', 2**34),
         ("<row r='1'><c s='1' r='XFD1048576'><v>1</v></c></row>", 2**34),
         ('<x:row r="1"><x:c r="XFD1048576"><x:v>1</x:v></x:c></x:row>', 2**34),
+        ("""<row r="1"><c s=' r="A1"' r="XFD1048576"><v>1</v></c></row>""", 2**34),
+        ('<row r="1"><c x:r="A1" r="XFD1048576"><v>1</v></c></row>', 2**34),
         ('<row r="1"><c r="XFD1048576" s="1"/></row>', 0),
         ("<row><c><v>1</v></c><c><v>1</v></c></row><row><c><v>1</v></c></row>", 6),
         ('<row r="200000"><c r="A200000"><v>1</v></c></row>', 200_000),
@@ -288,6 +290,15 @@ def test_how_far_cells_reach(tmp_path, rows, cells):
     with zipfile.ZipFile(path) as archive:
         found = extent.find_largest_sheet(path.read_bytes(), archive, max_bytes=10_000)
     assert found == cells
+
+
+@pytest.mark.parametrize("place", ["D24294967295", "ABCD1", "", "1A", "A0x1"])
+def test_a_place_that_cannot_be_is_refused(tmp_path, place):
+    """python-calamine would take a row of ten digits, and all memory."""
+    path = tmp_path / "a.xlsx"
+    row = f'<row r="1"><c r="A1"><v>1</v></c><c r="{place}"><v>1</v></c></row>'
+    pack(path, {"xl/worksheets/sheet1.xml": sheet_with(row)})
+    assert error_of(path) == "file_not_spreadsheet"
 
 
 @pytest.mark.parametrize("blanks", [500, 2_000_000])
