@@ -25,12 +25,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from connector.domain.ids import Identifier
 from connector.enrolment.columns import ColumnMap
 from connector.enrolment.sheets import Sheet
 from connector.enrolment.workbook import Roster, RosterRows
 from connector.errors import RecordError
 
-__all__ = ["OneRoster", "OneRosterPupil", "OneRosterSchool", "build_roster", "read_oneroster"]
+__all__ = [
+    "OneRoster",
+    "OneRosterPupil",
+    "OneRosterSchool",
+    "build_roster",
+    "list_gone",
+    "read_oneroster",
+]
 
 _VERSIONS = ("1.1", "1.2")
 _MAX_UNPACKED_BYTES = 500 * 1024 * 1024
@@ -339,6 +347,18 @@ def _numbers_of(values: Mapping[str, str]) -> dict[str, object]:
 def _grade_of(grades: str) -> str:
     code = grades.split(",", maxsplit=1)[0].strip().upper()
     return _GRADES.get(code, code.lstrip("0") if code.isdigit() else "")
+
+
+def list_gone(school: OneRosterSchool) -> tuple[Identifier, ...]:
+    """Return the numbers of pupils whom the source takes out."""
+    kinds = {"id_number": "id_card", "student_no": "student_no"}
+    return tuple(
+        Identifier(kind, str(pupil.cells[column]))
+        for pupil in school.pupils
+        if pupil.deleted
+        for column, kind in kinds.items()
+        if pupil.cells.get(column)
+    )
 
 
 def build_roster(school: OneRosterSchool) -> Roster:

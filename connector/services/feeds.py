@@ -19,8 +19,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from connector.domain.ids import InstitutionId
-from connector.enrolment.oneroster import OneRosterSchool, build_roster, read_oneroster
+from connector.domain.ids import Identifier, InstitutionId
+from connector.enrolment.oneroster import (
+    OneRosterSchool,
+    build_roster,
+    list_gone,
+    read_oneroster,
+)
 from connector.enrolment.workbook import Roster, read_roster
 from connector.errors import ConfigurationError, RecordError
 from connector.log import get_logger
@@ -106,6 +111,7 @@ class _Delivery:
     roster: Roster = field(repr=False)
     source: str
     complete: bool
+    gone: tuple[Identifier, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +227,7 @@ class FeedService:
             actor=_ACTOR,
             source=delivery.source,
             complete=delivery.complete,
+            gone=delivery.gone,
         )
         return report.batch.number if report.batch else ""
 
@@ -292,7 +299,8 @@ class FeedService:
 
 def _deliver(school: OneRosterSchool, digest: str, *, complete: bool) -> _Delivery:
     own = hashlib.sha256(f"{digest}/{school.code}".encode()).hexdigest()[:_DIGEST_LENGTH]
-    return _Delivery(school.code, own, build_roster(school), "oneroster", complete)
+    roster, gone = build_roster(school), list_gone(school)
+    return _Delivery(school.code, own, roster, "oneroster", complete, gone)
 
 
 def _candidates(feed: Feed) -> Iterator[Path]:

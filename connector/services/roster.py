@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 from connector.domain.enrolment import RowProblem
-from connector.domain.ids import PatronId
+from connector.domain.ids import Identifier, PatronId
 from connector.enrolment.workbook import Roster, RosterRow, read_roster
 from connector.errors import ConfigurationError, StorageConflict
 from connector.log import get_logger
@@ -146,6 +146,7 @@ class RosterImport:
         complete: bool = False,
         campaign: str = "",
         force: bool = False,
+        gone: Collection[Identifier] = (),
         on_row: Callable[[int, int], None] | None = None,
     ) -> ImportReport:
         """Import rows that were read; see ``run``.
@@ -153,6 +154,7 @@ class RosterImport:
         Args:
             digest: of the content, up to 64 characters; by it an import is known again.
             source: where they come from: ``roster``, ``oneroster`` or ``form``.
+            gone: numbers of pupils who have left, where the source says so by name.
         """
         if school.disabled or school.entry_mode == "individual":
             raise ConfigurationError(
@@ -170,6 +172,7 @@ class RosterImport:
             complete=complete,
             campaign=self._find_campaign(school, campaign) if campaign else None,
             force=force,
+            gone=gone,
         )
         return run.finish(on_row)
 
@@ -203,7 +206,9 @@ class _ImportRun:
         complete: bool,
         campaign: Campaign | None,
         force: bool,
+        gone: Collection[Identifier],
     ) -> None:
+        self._gone = gone
         self._parts = parts
         self._roster = roster
         self._digest = digest
@@ -399,6 +404,8 @@ class _ImportRun:
     def _end(self) -> ImportReport:
         counts = {outcome: self._counts[outcome] for outcome in RowOutcome}
         batch = self._batch
+        if batch is None and self._gone and not self._dry_run and self._earlier is None:
+            batch = self._begin()
         if batch is None:
             return self._report_unwritten(counts)
         if self._named is not None and self._held:
@@ -412,6 +419,14 @@ class _ImportRun:
                 self._named or (),
                 drop_percent=self._parts.rules.drop_percent,
                 is_doubtful=self._is_doubtful(counts),
+                actor=self._actor,
+            )
+        elif self._gone:
+            batch = self._parts.leavers.settle_named(
+                batch,
+                self._school,
+                set(self._parts.register.find_people(self._gone).values()),
+                drop_percent=self._parts.rules.drop_percent,
                 actor=self._actor,
             )
         batch = self._parts.rosters.end_import(batch)

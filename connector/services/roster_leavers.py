@@ -2,7 +2,7 @@
 
 Nothing here reads a roster. Rules (scenario 26, A04) —
 
-- only a roster that says that it is complete tells who has left;
+- only a roster that says that it is complete, or a list of changes, tells who has left;
 - where more than so many in a hundred are missing, where a row or a sheet was not read, nobody is
   closed: the batch is held, and a person says who of the list has left;
 - a leaver whose card was never opened is removed; an open card begins to be closed;
@@ -73,9 +73,13 @@ class RosterLeavers:
         Who was entered since the import began is not counted, nor who has finished the school and
         keeps his card for the days of grace.
         """
+        pupils = self._list_pupils(school, batch)
+        return [patron_id for patron_id in pupils if patron_id not in named], len(pupils)
+
+    def _list_pupils(self, school: School, batch: Batch | None) -> list[PatronId]:
         finished = self.schools.list_finished(school.school_id)
-        pupils = [
-            application
+        return [
+            application.patron_id
             for application in self.store.list_applications(
                 school.institution, school_id=school.school_id
             )
@@ -84,8 +88,6 @@ class RosterLeavers:
             and (batch is None or application.batch_id != batch.batch_id)
             and (batch is None or application.entered_at <= batch.created_at)
         ]
-        missing = [a.patron_id for a in pupils if a.patron_id not in named]
-        return missing, len(pupils)
 
     def settle(
         self,
@@ -102,13 +104,14 @@ class RosterLeavers:
         Args:
             is_doubtful: a row or a sheet was not read; it may name the missing ones.
         """
-        if not batch.missing:
-            missing, pupils = self.find_missing(school, named, batch=batch)
-            valve = choose_valve(
-                len(missing), pupils, drop_percent=drop_percent, is_doubtful=is_doubtful
-            )
-            batch = self.rosters.propose_leavers(batch, missing, valve=valve, actor=actor)
-        return self._act(batch, school, actor)
+        missing, pupils = self.find_missing(school, named, batch=batch)
+        for held in self.rosters.list_held(school):
+            if held.batch_id != batch.batch_id:
+                self.dismiss(held, actor=actor)
+        valve = choose_valve(
+            len(missing), pupils, drop_percent=drop_percent, is_doubtful=is_doubtful
+        )
+        return self._propose(batch, school, missing, valve, actor)
 
     def settle_named(
         self,
@@ -119,29 +122,21 @@ class RosterLeavers:
         drop_percent: float,
         actor: str,
     ) -> Batch:
-        """Propose whom a list of changes takes out of the school; let them go if they are few."""
-        if not batch.missing:
-            others, pupils = self.find_missing(school, gone, batch=batch)
-            pupils_gone = pupils - len(others)
-            present = {
-                application.patron_id
-                for application in self.store.find_applications(list(gone)).values()
-                if application.school_id == school.school_id
-                and application.state not in CLOSED_STATES
-            }
-            valve = choose_valve(
-                pupils_gone, pupils, drop_percent=drop_percent, is_doubtful=False
-            )
-            batch = self.rosters.propose_leavers(
-                batch, sorted(present), valve=valve, actor=actor
-            )
-        return self._act(batch, school, actor)
+        """Propose whom a list of changes takes out of the school, and let them go if they are few;
+        what a complete roster proposed before stays open.
+        """
+        pupils = self._list_pupils(school, batch)
+        leaving = [patron_id for patron_id in pupils if patron_id in gone]
+        valve = choose_valve(
+            len(leaving), len(pupils), drop_percent=drop_percent, is_doubtful=False
+        )
+        return self._propose(batch, school, leaving, valve, actor)
 
-    def _act(self, batch: Batch, school: School, actor: str) -> Batch:
-        """Hold the batch and tell staff, or let its leavers go; what was held before is over."""
-        for held in self.rosters.list_held(school):
-            if held.batch_id != batch.batch_id:
-                self.dismiss(held, actor=actor)
+    def _propose(
+        self, batch: Batch, school: School, missing: list[PatronId], valve: Valve, actor: str
+    ) -> Batch:
+        if not batch.missing:
+            batch = self.rosters.propose_leavers(batch, missing, valve=valve, actor=actor)
         if batch.valve is Valve.HELD:
             self.tasks.open_task(
                 batch.institution,
