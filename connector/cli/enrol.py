@@ -12,9 +12,13 @@ from connector.cli import (
     enrol_consent,
     enrol_exchange,
     enrol_feeds,
+    enrol_form,
+    enrol_leavers,
+    enrol_lists,
     enrol_roster,
     enrol_school,
     enrol_steps,
+    enrol_tasks,
     enrol_year,
 )
 
@@ -41,9 +45,13 @@ for _command in (
     *enrol_school.COMMANDS,
     *enrol_roster.COMMANDS,
     *enrol_steps.COMMANDS,
+    *enrol_tasks.COMMANDS,
+    *enrol_leavers.COMMANDS,
+    *enrol_form.COMMANDS,
     *enrol_consent.COMMANDS,
     *enrol_exchange.COMMANDS,
     *enrol_card.COMMANDS,
+    *enrol_lists.COMMANDS,
     *enrol_year.COMMANDS,
     *enrol_feeds.COMMANDS,
 ):

@@ -6,8 +6,10 @@ is typed; a PIN goes into a file that only its owner may read, before the next c
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,6 @@ from connector.cli.context import CliContext, Refused, json_option, pass_cli, wr
 from connector.cli.enrol_shared import (
     by_option,
     choose_applications,
-    find_batch,
     libraries_of,
     library_option,
     parse_rows,
@@ -29,8 +30,9 @@ from connector.cli.progress import Progress
 from connector.cli.slip_folder import SlipFolder
 from connector.domain.enrolment import ApplicationState
 from connector.domain.identity import mask_name, mask_number
-from connector.errors import NotFound
+from connector.ports.enrolment import Application, Batch
 from connector.ports.store import PersonalData
+from connector.services.enrolment import REJECTIONS
 from connector.services.provisioning import ActivationOutcome
 
 __all__ = ["COMMANDS", "parse_rows"]
@@ -38,34 +40,52 @@ __all__ = ["COMMANDS", "parse_rows"]
 _S = ApplicationState
 
 
+class_option = click.option(
+    "--class", "class_name", help="Only pupils of a class, LEVEL/NAME such as 3/2班, or of a level."
+)
+
+
 @click.command("show")
 @click.argument("batch")
+@rows_option
+@class_option
 @library_option
 @by_option
 @json_option
 @pass_cli
-def show(cli: CliContext, batch: str, *, library: str | None, actor: str, as_json: bool) -> None:
+def show(
+    cli: CliContext,
+    batch: str,
+    *,
+    rows: str | None,
+    class_name: str | None,
+    library: str | None,
+    actor: str,
+    as_json: bool,
+) -> None:
     """Show the applications of BATCH, names and numbers masked; looking is logged.
 
     \b
     Example:
-      onecard enrol show 2026-0001
+      onecard enrol show 2026-0001 --class 3/2班
     """
     app = cli.app
-    found = find_batch(app, batch, library)
-    rows: list[dict[str, Any]] = []
-    for application in app.enrolment.list_applications(found):
-        try:
-            known = app.enrolment.register.fetch_personal(application.patron_id)
-        except NotFound:
-            known = _ERASED
+    found, applications = _choose(cli, batch, rows, class_name, library)
+    people = app.enrolment.register.fetch_personal_many(
+        [application.patron_id for application in applications]
+    )
+    lines: list[dict[str, Any]] = []
+    for application in applications:
+        known = people.get(application.patron_id, _ERASED)
         consents = app.enrolment.store.list_consents(application.patron_id)
-        rows.append(
+        lines.append(
             {
                 "row": application.batch_row,
                 "name": mask_name(known.name),
                 "id_number": mask_number(known.id_number),
                 "class": application.class_name,
+                "on_roster": application.on_roster,
+                "willing": application.willing,
                 "state": application.state.value,
                 "consent": [consent.scope.value for consent in consents if consent.holds],
                 "card": application.card,
@@ -74,41 +94,80 @@ def show(cli: CliContext, batch: str, *, library: str | None, actor: str, as_jso
         )
     app.enrolment.audit.append("enrolment.shown", actor=actor, subject=found.batch_id)
     if as_json:
-        write_json(rows)
+        write_json(lines)
     else:
-        shown = [row | {"consent": ", ".join(row["consent"])} for row in rows]
+        shown = [
+            row
+            | {
+                "on_roster": "yes" if row["on_roster"] else "no",
+                "consent": ", ".join(row["consent"]),
+            }
+            for row in lines
+        ]
         print_table(shown, empty="No application is left in this batch.")
 
 
 @click.command("review")
 @click.argument("batch")
 @rows_option
+@class_option
+@click.option("--reject", is_flag=True, help="End these applications instead; needs --rows.")
+@click.option(
+    "--reason", type=click.Choice(REJECTIONS), default="other", show_default=True, help="Why."
+)
 @library_option
 @by_option
 @pass_cli
 def review(
-    cli: CliContext, batch: str, *, rows: str | None, library: str | None, actor: str
+    cli: CliContext,
+    batch: str,
+    *,
+    rows: str | None,
+    class_name: str | None,
+    reject: bool,
+    reason: str,
+    library: str | None,
+    actor: str,
 ) -> None:
-    """The school's review of BATCH, or of some of its rows.
+    """The school's review of BATCH, or of some of its rows; families that want no card are passed
+    over.
 
     \b
     Example:
       onecard enrol review 2026-0001 --rows 2-30,35
+      onecard enrol review 2026-0001 --class 3/2班
+      onecard enrol review 2026-0001 --reject --rows 7 --reason not_a_pupil
     """
     app = cli.app
-    found, applications = choose_applications(app, batch, rows, library)
+    if reject and not rows:
+        raise click.UsageError("Give --rows for the rows that are rejected.")
+    found, applications = _choose(cli, batch, rows, class_name, library)
+    if reject:
+        report = app.enrolment.reject(applications, reason, actor=actor)
+        click.echo(f"{report.done} rejected in batch {found.number}.")
+        if report.skipped:
+            raise Refused(f"{report.skipped} cannot be rejected: the card is open, or it is over.")
+        return
     report = app.enrolment.review(applications, actor=actor)
     click.echo(f"{report.done} reviewed in batch {found.number}.")
+    _tell_unwilling(applications)
 
 
 @click.command("approve")
 @click.argument("batch")
 @rows_option
+@class_option
 @library_option
 @by_option
 @pass_cli
 def approve(
-    cli: CliContext, batch: str, *, rows: str | None, library: str | None, actor: str
+    cli: CliContext,
+    batch: str,
+    *,
+    rows: str | None,
+    class_name: str | None,
+    library: str | None,
+    actor: str,
 ) -> None:
     """The library's approval of BATCH, or of some of its rows, after the school's review.
 
@@ -117,13 +176,41 @@ def approve(
       onecard enrol approve 2026-0001
     """
     app = cli.app
-    found, applications = choose_applications(app, batch, rows, library)
+    found, applications = _choose(cli, batch, rows, class_name, library)
     report = app.enrolment.approve(applications, actor=actor)
     click.echo(f"{report.done} approved in batch {found.number}.")
-    _, applications = choose_applications(app, batch, rows, library)
-    waiting = sum(application.state is _S.ENTERED for application in applications)
+    _, applications = _choose(cli, batch, rows, class_name, library)
+    _tell_unwilling(applications)
+    waiting = sum(
+        application.state is _S.ENTERED and application.willing != "unwilling"
+        for application in applications
+    )
     if waiting:
         raise Refused(f"{waiting} wait for the school's review. Run: onecard enrol review {batch}")
+
+
+def _choose(
+    cli: CliContext, number: str, rows: str | None, class_name: str | None, library: str | None
+) -> tuple[Batch, tuple[Application, ...]]:
+    found, applications = choose_applications(cli.app, number, rows, library)
+    if class_name is None:
+        return found, applications
+    match = re.fullmatch(r"(-?[0-9]{1,2})(?:/(.+))?", class_name.strip())
+    if match is None:
+        raise click.UsageError(f"--class takes LEVEL/NAME such as 3/2班; not {class_name!r}.")
+    name = match[2] or ""
+    if name.isascii() and name.isdigit():
+        name += "班"
+    return found, cli.app.enrolment.choose_class(applications, int(match[1]), name)
+
+
+def _tell_unwilling(applications: Sequence[Application]) -> None:
+    unwilling = sum(
+        application.willing == "unwilling" and application.state is not _S.LIBRARY_APPROVED
+        for application in applications
+    )
+    if unwilling:
+        click.echo(f"{unwilling} passed over: the family wants no card.", err=True)
 
 
 @click.command("activate")
