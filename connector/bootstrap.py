@@ -35,6 +35,7 @@ from connector.services.enrolment_rules import EnrolmentRules
 from connector.services.exchange import ExchangeService
 from connector.services.facts import FactReader
 from connector.services.feeds import Feed, FeedService
+from connector.services.lists import ListService
 from connector.services.losses import LossService
 from connector.services.patrons import PatronService
 from connector.services.privacy import PrivacyService
@@ -87,6 +88,7 @@ class Application:
     schools: SchoolsService
     school_year: SchoolYearService
     cards: CardService
+    lists: ListService
     gateway: Gateway
     now: Clock
 
@@ -355,6 +357,14 @@ def build(
             rules=rules,
             now=now,
             free_physical=settings.enrolment.free_physical_cards,
+        ),
+        lists=ListService(
+            lists=store.lists,
+            store=store.enrolment,
+            register=store.people,
+            audit=store.audit,
+            rules=rules,
+            now=now,
         ),
         gateway=gateway,
         now=now,

@@ -23,6 +23,7 @@ from connector.storage.repositories.feeds import StoredFeeds
 from connector.storage.repositories.institutions import StoredInstitutions
 from connector.storage.repositories.item_facts import StoredItemFacts
 from connector.storage.repositories.ledger import StoredLedger
+from connector.storage.repositories.lists import StoredLists
 from connector.storage.repositories.people import StoredPeople
 from connector.storage.repositories.privacy import StoredPrivacy
 from connector.storage.repositories.rosters import StoredRosters
@@ -39,8 +40,8 @@ class Store:
     Attributes:
         keyring: for pseudonyms in logs; what else it can do is storage's own business.
         work: begins units of work, for repositories that live elsewhere in this package.
-        ledger, people, item_facts, violations, audit, enrolment, schools, tasks, cards: the ports
-            of ``connector.ports``.
+        ledger, people, item_facts, violations, audit, enrolment, schools, tasks, cards, lists: the
+            ports of ``connector.ports``.
         outbox: messages to other libraries.
         institutions: the copy of the configured libraries.
     """
@@ -60,6 +61,7 @@ class Store:
         self.tasks = StoredTasks(self.work)
         self.feeds = StoredFeeds(self.work)
         self.cards = StoredCards(self.work)
+        self.lists = StoredLists(self.work)
         self.closings = StoredClosings(self.work)
         self.exchanges = StoredExchanges(self.work)
         self.privacy = StoredPrivacy(self.work)

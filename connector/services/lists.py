@@ -1,0 +1,446 @@
+"""Finding a school's pupils, giving lists out, counting: always within one school's own pupils.
+
+Nothing here writes a file. Rules (A35, A42, A44, scenario 35) —
+
+- a child of another school is not found, in the same words as one whom nobody knows; the audit
+  keeps that it was tried;
+- numbers are looked for by digest; names are compared after decryption, among the school's own;
+- a list is masked unless its reason was given, and every list that is given out is in the audit
+  before it is in anybody's hands.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from connector.domain.class_names import ClassName, parse_class_name, parse_grade
+from connector.domain.enrolment import CLOSED_STATES, ApplicationState, ConsentScope
+from connector.domain.identity import mask_name, mask_number, normalise_identifier
+from connector.domain.ids import Identifier, InstitutionId, PatronId
+from connector.domain.name_match import fold_name
+from connector.domain.school import grade_name, school_year_of
+from connector.errors import ConfigurationError
+from connector.ports.clock import Clock
+from connector.ports.enrolment import Batch, Consent, EnrolmentStore, School
+from connector.ports.lists import ListedApplication, ListStore
+from connector.ports.store import AuditEntry, AuditLog, PatronRegister, PersonalData
+from connector.services.enrolment_rules import EnrolmentRules
+
+__all__ = [
+    "FIGURES",
+    "ExportReason",
+    "Figures",
+    "ListService",
+    "LogLine",
+    "Pupil",
+    "PupilQuery",
+]
+
+
+class ExportReason(StrEnum):
+    """Why somebody needs names and numbers in full; a code, so that no text about a child is
+    kept.
+    """
+
+    CARD_PRINTING = "card_printing"
+    DATA_CORRECTION = "data_correction"
+    GUARDIAN_REQUEST = "guardian_request"
+    LIBRARY_SYSTEM = "library_system"
+    SUPERVISION = "supervision"
+
+
+@dataclass(frozen=True, slots=True)
+class PupilQuery:
+    """What is looked for: one of these."""
+
+    id_number: str = field(default="", repr=False)
+    name: str = field(default="", repr=False)
+    class_name: str = ""
+    grade: str = ""
+
+    @property
+    def kind(self) -> str:
+        """The word for the audit."""
+        for kind in ("id_number", "name", "class_name", "grade"):
+            if getattr(self, kind):
+                return kind
+        return "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Pupil:
+    """One pupil of a list; ``known`` is whole, who shows it masks it.
+
+    Attributes:
+        consent: ``given``, ``refused``, ``withdrawn`` or ``pending``.
+    """
+
+    listed: ListedApplication
+    class_name: str
+    consent: str
+    known: PersonalData = field(repr=False)
+
+    def as_row(self, *, full: bool = False) -> dict[str, str]:
+        """Return the columns of a list; masked unless ``full``."""
+        application, known = self.listed.application, self.known
+        name, number = (str, str) if full else (mask_name, mask_number)
+        return {
+            "batch": self.listed.batch,
+            "row": str(application.batch_row or ""),
+            "name": name(known.name),
+            "id_number": number(known.id_number),
+            "phone": number(known.phone),
+            "guardian_name": name(known.guardian_name),
+            "guardian_phone": number(known.guardian_phone),
+            "class": self.class_name,
+            "state": application.state.value,
+            "reason": application.reason,
+            "consent": self.consent,
+            "card": number(application.card),
+            "error": application.error,
+            "person": application.patron_id,
+        }
+
+
+FIGURES = (
+    "on_roster",
+    "applied",
+    "willing",
+    "reviewed",
+    "consent_given",
+    "consent_refused",
+    "consent_withdrawn",
+    "consent_pending",
+    "approved",
+    "active",
+    "closed",
+)
+"""What is counted, in the order of the columns; whoever is ``closed`` is in no other but
+``applied`` and ``on_roster``.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Numbers of one class of one school (A44); a level of None is a class that was not told."""
+
+    school: School
+    level: int | None
+    class_name: str
+    counts: Mapping[str, int]
+
+    @property
+    def grade(self) -> str:
+        """Name of the grade, in Chinese."""
+        return "" if self.level is None else grade_name(self.level)
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One thing that was done.
+
+    Attributes:
+        subject: id; empty where it would tell a school about somebody else's pupil.
+        count: how many people a list had; None = it was no list.
+    """
+
+    at: datetime
+    action: str
+    actor: str
+    subject: str
+    count: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ListService:
+    """Lists of every library of the process."""
+
+    lists: ListStore
+    store: EnrolmentStore
+    register: PatronRegister
+    audit: AuditLog
+    rules: Mapping[InstitutionId, EnrolmentRules]
+    now: Clock
+
+    # --- pupils
+
+    def find_pupils(self, school: School, query: PupilQuery, *, actor: str) -> tuple[Pupil, ...]:
+        """Return the school's pupils who fit; nobody else's, and the same silence about both.
+
+        Raises:
+            ConfigurationError: the class or grade cannot be read.
+        """
+        detail: dict[str, str | int] = {"school": school.school_id, "by": query.kind}
+        subject = ""
+        if query.id_number:
+            someone = self._find_by_number(query.id_number)
+            found = self._pupils(school, () if someone is None else (someone,))
+            if someone is not None and not found:
+                subject, detail["elsewhere"] = someone, 1
+        else:
+            found = self._matching(school, query)
+        self.audit.append(
+            "pupils.searched", actor=actor, subject=subject, detail=detail | {"count": len(found)}
+        )
+        return found
+
+    def export_pupils(
+        self,
+        school: School,
+        *,
+        batch: Batch | None = None,
+        states: Collection[ApplicationState] = (),
+        reason: ExportReason | None = None,
+        actor: str,
+    ) -> tuple[Pupil, ...]:
+        """Return the pupils for a list that is given out; that it is, stands in the audit.
+
+        Args:
+            states: empty = all.
+            reason: why it is needed in full; None = the list is masked.
+        """
+        found = tuple(
+            pupil
+            for pupil in self._pupils(school)
+            if batch is None or pupil.listed.application.batch_id == batch.batch_id
+            if not states or pupil.listed.application.state in states
+        )
+        detail: dict[str, str | int] = {
+            "school": school.school_id,
+            "count": len(found),
+            "full": int(reason is not None),
+        }
+        if reason is not None:
+            detail["reason"] = reason.value
+        if batch is not None:
+            detail["batch"] = batch.batch_id
+        self.audit.append("pupils.exported", actor=actor, subject=school.school_id, detail=detail)
+        return found
+
+    def _find_by_number(self, number: str) -> PatronId | None:
+        value = normalise_identifier(number)
+        wanted = [Identifier("id_card", value), Identifier("student_no", value)]
+        found = self.register.find_people(wanted) if value else {}
+        return next((found[each] for each in wanted if each in found), None)
+
+    def _matching(self, school: School, query: PupilQuery) -> tuple[Pupil, ...]:
+        fits = self._filter(school, query)
+        return tuple(pupil for pupil in self._pupils(school) if fits(pupil))
+
+    def _filter(self, school: School, query: PupilQuery) -> Callable[[Pupil], bool]:
+        if query.name:
+            wanted = fold_name(query.name)
+            return lambda pupil: bool(wanted) and wanted in fold_name(pupil.known.name)
+        year = school_year_of(self.rules[school.institution].today(self.now()))
+        stage, system = school.stage, school.system
+        if query.class_name:
+            room = parse_class_name(query.class_name, stage=stage, system=system, school_year=year)
+            if room is None:
+                raise ConfigurationError(
+                    "This class cannot be read.", "Write it like 3/2, 三年级2班 or 2023级2班."
+                )
+            title = room.title()
+            return lambda pupil: pupil.class_name == title
+        if query.grade:
+            level = parse_grade(query.grade, stage=stage, system=system, school_year=year)
+            if level is None:
+                raise ConfigurationError(
+                    "This grade cannot be read.", "Write it like 3, 三年级 or 2023级."
+                )
+            start = grade_name(level)
+            return lambda pupil: pupil.class_name.startswith(start)
+        return lambda _: True
+
+    def _pupils(
+        self, school: School, patrons: Collection[PatronId] | None = None
+    ) -> tuple[Pupil, ...]:
+        """Read the school's pupils; who is erased is left out."""
+        listed = self.lists.list_present(
+            school.institution, school_id=school.school_id, patrons=patrons
+        )
+        known = self.register.fetch_personal_many([each.application.patron_id for each in listed])
+        places = self.lists.list_places(school.institution)
+        consents = self.store.list_latest_consents(school.institution, ConsentScope.CARD)
+        return tuple(
+            Pupil(
+                listed=each,
+                class_name=self._class_of(school, each, places),
+                consent=_answer(consents.get(each.application.patron_id)),
+                known=known[each.application.patron_id],
+            )
+            for each in listed
+            if each.application.patron_id in known
+        )
+
+    def _class_of(
+        self,
+        school: School,
+        listed: ListedApplication,
+        places: Mapping[PatronId, tuple[str, ClassName]],
+    ) -> str:
+        room = self._room_of(school, listed, places)
+        return listed.application.class_name if room is None else room.title()
+
+    def _room_of(
+        self,
+        school: School,
+        listed: ListedApplication,
+        places: Mapping[PatronId, tuple[str, ClassName]],
+    ) -> ClassName | None:
+        """Return the class that he is in at this school, else what the roster's text says."""
+        application = listed.application
+        place = places.get(application.patron_id)
+        if place is not None:
+            return place[1] if place[0] == school.school_id else None
+        year = school_year_of(self.rules[school.institution].today(application.entered_at))
+        return parse_class_name(
+            application.class_name, stage=school.stage, system=school.system, school_year=year
+        )
+
+    # --- figures
+
+    def count(
+        self,
+        institution: InstitutionId,
+        *,
+        school: School | None = None,
+        school_year: int | None = None,
+    ) -> tuple[Figures, ...]:
+        """Return the figures of each class, by school, level and class (A44).
+
+        Guardians who refused before a card was opened are not counted: nothing is left of them.
+
+        Args:
+            school_year: pupils of that year, in the class that they were in then; None = all, as
+                they are now.
+        """
+        schools = {
+            each.school_id: each
+            for each in self.store.list_schools(institution)
+            if school is None or each.school_id == school.school_id
+        }
+        places = self.lists.list_places(institution, school_year=school_year)
+        placed = self.lists.list_places(institution).keys() if school_year is not None else ()
+        consents = self.store.list_latest_consents(institution, ConsentScope.CARD)
+        found: dict[tuple[str, int | None, str], Counter[str]] = {}
+        for each in self.lists.list_present(
+            institution, school_id=school.school_id if school else None
+        ):
+            application = each.application
+            where = schools.get(application.school_id)
+            if where is None or not self._is_of_year(each, places, school_year, placed):
+                continue
+            room = self._room_of(where, each, places)
+            key = (
+                where.school_id,
+                room.level if room else None,
+                room.name if room else application.class_name,
+            )
+            counts = found.setdefault(key, Counter())
+            counts.update(_figures_of(each, consents.get(application.patron_id)))
+        return tuple(
+            Figures(schools[key[0]], key[1], key[2], {name: counts[name] for name in FIGURES})
+            for key, counts in sorted(
+                found.items(),
+                key=lambda item: (
+                    schools[item[0][0]].code,
+                    99 if item[0][1] is None else item[0][1],
+                    item[0][2],
+                ),
+            )
+        )
+
+    def _is_of_year(
+        self,
+        listed: ListedApplication,
+        places: Mapping[PatronId, tuple[str, ClassName]],
+        school_year: int | None,
+        placed: Collection[PatronId],
+    ) -> bool:
+        """Say whether somebody was the school's pupil in that year: in a class, or entered then by
+        a roster that told no class.
+        """
+        if school_year is None:
+            return True
+        application = listed.application
+        place = places.get(application.patron_id)
+        if place is not None:
+            return place[0] == application.school_id
+        entered = self.rules[application.institution].today(application.entered_at)
+        return application.patron_id not in placed and school_year_of(entered) == school_year
+
+    # --- the log
+
+    def read_log(
+        self,
+        institution: InstitutionId,
+        *,
+        school: School | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        action: str = "",
+        limit: int = 500,
+    ) -> tuple[LogLine, ...]:
+        """Return what was done, the newest first; for a school, about its own pupils alone."""
+        school_id = school.school_id if school else None
+        entries = self.lists.search_log(
+            institution, school_id=school_id, since=since, until=until, action=action, limit=limit
+        )
+        return tuple(_line(entry, school_id) for entry in entries)
+
+    def note_export(self, what: str, *, school: School | None, count: int, actor: str) -> None:
+        """Write that figures or a log were given out as a file."""
+        detail: dict[str, str | int] = {"count": count}
+        if school is not None:
+            detail["school"] = school.school_id
+        self.audit.append(
+            f"{what}.exported",
+            actor=actor,
+            subject=school.school_id if school else "",
+            detail=detail,
+        )
+
+
+def _answer(consent: Consent | None) -> str:
+    if consent is None:
+        return "pending"
+    if consent.holds:
+        return "given"
+    return "withdrawn" if consent.withdrawn_at is not None else "refused"
+
+
+def _figures_of(listed: ListedApplication, consent: Consent | None) -> Iterable[str]:
+    application = listed.application
+    yield "applied"
+    if application.on_roster:
+        yield "on_roster"
+    if application.state in CLOSED_STATES:
+        yield "closed"
+        return
+    if application.willing == "willing":
+        yield "willing"
+    if listed.reviewed:
+        yield "reviewed"
+    yield f"consent_{_answer(consent)}"
+    if listed.approved:
+        yield "approved"
+    if application.state is ApplicationState.ACTIVE:
+        yield "active"
+
+
+def _line(entry: AuditEntry, school_id: str | None) -> LogLine:
+    count = entry.detail.get("count")
+    hidden = "elsewhere" in entry.detail and entry.detail.get("school") == school_id
+    return LogLine(
+        at=entry.at,
+        action=entry.action,
+        actor=entry.actor,
+        subject="" if hidden else entry.subject,
+        count=count if isinstance(count, int) else None,
+        reason=str(entry.detail.get("reason", "")),
+    )
