@@ -1,7 +1,8 @@
 """Card numbers: the range that a library gives out, with a check digit.
 
 Nothing here counts or stores what was given out. Rules: the library's range decides, a number that
-a school typed is a proposal (A36); a number is never given out twice.
+a school typed is a proposal (A36); a number is never given out twice, and never looks like an
+identity number or a student registry number, with which it could be taken for another child.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from stdnum import luhn
 __all__ = ["CardRange"]
 
 _PREFIX = re.compile(r"[A-Z0-9]{0,12}", re.ASCII)
+_IDENTITY = re.compile(r"[0-9]{15}|[GLJ]?[0-9]{18}", re.ASCII)
+"""Identity numbers of 15 and 18 digits, student registry numbers (facts: G, L or J and 18)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ class CardRange:
             raise ValueError("a card prefix has up to 12 capital letters and digits")
         if not 0 <= self.first <= self.last or len(str(self.last)) > self.digits:
             raise ValueError("a card range needs 0 <= first <= last, and digits enough for last")
+        if _IDENTITY.fullmatch(self.number_of(self.first)):
+            raise ValueError("a card number may not look like an identity or registry number")
 
     def number_of(self, serial: int) -> str:
         """Return the card number of a serial; ``ValueError`` outside the range."""

@@ -46,7 +46,7 @@ from connector.ports.tasks import TaskKind, TaskStore
 from connector.services.consent_check import check_consent
 from connector.services.enrolment_rules import EnrolmentRules
 from connector.services.facts import FactReader, PatronView
-from connector.services.opening import numbers_of
+from connector.services.opening import numbers_to_ask
 
 __all__ = ["ExchangeReport", "ExchangeResult", "ExchangeService", "OlderCard"]
 
@@ -177,6 +177,8 @@ class ExchangeService:
                     adopt=found.account,
                 )
             )
+        if Capability.UNBLOCK_PATRON in adapter.capabilities:
+            adapter.unblock_patron(found.account, BlockReason.CARD_EXCHANGED)
         exchange = self.store.save_adoption(
             application.application_id,
             found.account,
@@ -359,7 +361,8 @@ class ExchangeService:
     # --- shared
 
     def _find_account(self, application: Application, adapter: IlsAdapter) -> IlsPatronId | None:
-        numbers = numbers_of(self.register.fetch_personal(application.patron_id))
+        known = self.register.fetch_personal(application.patron_id)
+        numbers = numbers_to_ask(self.register, application, known)
         if Capability.FIND_PATRON in adapter.capabilities:
             ours = adapter.find_patron(external_id=application.patron_id)
             return ours or (adapter.find_patron(identifiers=numbers) if numbers else None)

@@ -25,7 +25,7 @@ from typing import TypeVar
 from connector.domain.consent import ConsentVerdict
 from connector.domain.enrolment import ApplicationState
 from connector.domain.ids import IlsPatronId, PatronId
-from connector.domain.patron import PatronFacts, StandingState
+from connector.domain.patron import EXCHANGED_ACCOUNT, PatronFacts, StandingState
 from connector.errors import (
     AdapterAuthFailed,
     AdapterError,
@@ -47,7 +47,7 @@ from connector.services.consent_check import check_consent
 from connector.services.enrolment_rules import EnrolmentRules
 from connector.services.pacing import Pacing
 
-__all__ = ["Activation", "ActivationOutcome", "CardOpening", "GiveOut", "numbers_of"]
+__all__ = ["Activation", "ActivationOutcome", "CardOpening", "GiveOut", "numbers_to_ask"]
 
 _NUMBERS_TO_TRY = 3
 _CREATES_TO_TRY = 3
@@ -245,7 +245,7 @@ class CardOpening:
         The identity number goes to the library's own ILS for this question alone, also where it is
         not to be kept there.
         """
-        numbers = numbers_of(known)
+        numbers = numbers_to_ask(self.register, application, known)
         adapter = self.adapter
         if Capability.FIND_PATRON in adapter.capabilities:
             if not numbers or self._find_ours(application) is not None:
@@ -300,7 +300,7 @@ class CardOpening:
             class_name=application.class_name,
             identifiers={
                 kind: number
-                for kind, number in numbers_of(known).items()
+                for kind, number in _numbers_of(known).items()
                 if kind in self.rules.numbers_for_ils
             },
         )
@@ -403,8 +403,20 @@ _CODES: dict[type[Exception], str] = {
 }
 
 
-def numbers_of(known: PersonalData) -> dict[str, str]:
-    """Return the numbers by which the library's own ILS may know a person already."""
+def numbers_to_ask(
+    register: PatronRegister, application: Application, known: PersonalData
+) -> dict[str, str]:
+    """Return the numbers by which the library's own ILS may know the child already: his identity
+    number, and an older card of this library that was exchanged before (decision 21).
+    """
+    numbers = _numbers_of(known)
+    standing = register.find_standing(application.patron_id, application.institution)
+    if standing is not None and standing.account_kind == EXCHANGED_ACCOUNT and standing.ils_patron:
+        numbers["card"] = standing.ils_patron
+    return numbers
+
+
+def _numbers_of(known: PersonalData) -> dict[str, str]:
     return {"id_card": known.id_number} if known.id_number else {}
 
 

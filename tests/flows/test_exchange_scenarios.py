@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from connector.domain.closing import ClosingReason
 from connector.domain.enrolment import ApplicationState, ConsentScope
 from connector.domain.ids import Identifier, IlsPatronId, InstitutionId, PatronId
 from connector.domain.patron import StandingState
@@ -16,7 +17,7 @@ from connector.ports.exchange import ExchangeState
 from connector.ports.ils import BlockReason, Capability
 from connector.ports.tasks import TaskKind
 from connector.services.provisioning import ActivationOutcome
-from tests.support.open_cards import id_number, seed_approved
+from tests.support.open_cards import enter_again, id_number, seed_approved
 from tests.support.world import World
 
 A, B, C = InstitutionId("KOHA-A"), InstitutionId("FOLIO-B"), InstitutionId("SIP-C")
@@ -309,3 +310,25 @@ def test_s08_what_is_refused(world: World, application: Application) -> None:
     standing = world.app.store.people.find_standing(PatronId(application.patron_id), B)
     assert standing is not None
     assert standing.ils_patron is None
+
+
+def test_s08_who_moves_to_the_issuer_gets_his_old_account_as_student_card(
+    world: World, application: Application
+) -> None:
+    """The older card gave way, and then its library becomes the child's own."""
+    old_card(world)
+    open_card(world, application)
+    replace(world, application)
+    world.app.closing.begin(application.patron_id, ClosingReason.LEFT, actor="librarian")
+    moved = enter_again(world.app.store, application.patron_id, B, now=world.clock())
+    (result,) = world.app.provisioning(B).activate([moved], actor="librarian")
+    assert result.outcome is ActivationOutcome.EXISTING_CARD
+    done = world.app.exchanges.adopt(stored(world, moved), actor="librarian")
+    assert done.exchange.old_account == "88001"
+    account = world.ils("FOLIO-B").stock.patrons[OLD]
+    assert (account.external_id, account.blocks) == (application.patron_id, set())
+    assert world.app.exchanges.sweep(B).due == 0
+    there = world.kiosk("FOLIO-B")
+    assert ok(there.checkout("88001", "B3")) == "1"
+    assert there.charged("88001") == ["B1", "B2", "B3"]
+    assert len(world.ils("FOLIO-B").stock.patrons) == 1

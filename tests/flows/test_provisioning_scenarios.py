@@ -17,16 +17,19 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from connector.domain.card import CardRange
+from connector.domain.closing import ClosingReason
 from connector.domain.enrolment import ApplicationState
-from connector.domain.ids import InstitutionId
+from connector.domain.ids import IlsPatronId, InstitutionId
 from connector.domain.patron import StandingState
+from connector.ports.ils import BlockReason
 from connector.services.enrolment_rules import EnrolmentRules
 from connector.services.provisioning import ActivationOutcome, ProvisioningService
 from connector.storage.store import Store
 from connector.testing.fake_ils import Fault, FaultKind
 from tests.support.busy_ils import BusyIls
 from tests.support.crash import LIBRARY, open_application
-from tests.support.open_cards import seed_approved
+from tests.support.open_cards import enter_again, seed_approved
+from tests.support.world import World
 
 ROOT = Path(__file__).parents[2]
 COUNTY = InstitutionId("FD")
@@ -157,6 +160,79 @@ def test_s29_killed_in_the_middle_ends_with_one_account_and_one_pin_each(tmp_pat
         assert intact
     finally:
         app.close()
+
+
+def test_s28_who_leaves_with_a_book_keeps_his_number(tmp_path: Path, store_url: str) -> None:
+    world = World(tmp_path, store_url)
+    a, b = InstitutionId("KOHA-A"), InstitutionId("FOLIO-B")
+    try:
+        (application,) = seed_approved(world.app.store, a, 1, now=world.clock())
+        (opened,) = world.app.provisioning(a).activate([application], actor="librarian")
+        world.add_items("KOHA-A", "A1", "A2")
+        world.add_items("FOLIO-B", "B1")
+        first, second = world.kiosk("KOHA-A"), world.kiosk("FOLIO-B")
+        assert first.checkout(opened.card, "A1").fixed["ok"] == "1"
+
+        patron_id = application.patron_id
+        world.clock.advance(days=40)
+        world.app.closing.begin(patron_id, ClosingReason.LEFT, actor="librarian")
+        world.app.closing.sweep(a)
+        assert first.checkout(opened.card, "A2").fixed["ok"] == "0"
+
+        moved = enter_again(world.app.store, patron_id, b, now=world.clock())
+        (there,) = world.app.provisioning(b).activate([moved], actor="librarian")
+        assert (there.outcome, there.card) == (ActivationOutcome.ACTIVATED, opened.card)
+        standing = world.app.store.people.find_standing(patron_id, b)
+        assert standing is not None
+        assert (standing.state, standing.home) == (StandingState.ACTIVE, b)
+        assert second.checkout(opened.card, "B1").fixed["ok"] == "1"
+        assert second.charged(opened.card) == ["A1", "B1"]
+        assert first.checkin("A1").fixed["ok"] == "1"
+        assert second.charged(opened.card) == ["B1"]
+        world.app.closing.sweep(a)
+        world.app.closing.sweep(b)
+        assert world.ils("FOLIO-B").stock.find_patron(IlsPatronId(there.card)) is not None
+
+        there_now = seed_approved(world.app.store, b, 1, first=3, now=world.clock())
+        other = next(each for each in there_now if each.batch_row == 3)
+        (stranger,) = world.app.provisioning(b).activate([other], actor="librarian")
+        assert stranger.outcome is ActivationOutcome.ACTIVATED
+        assert stranger.card != opened.card, "a number never goes to another person"
+    finally:
+        world.close()
+
+
+def test_s28_who_comes_back_gets_his_account_again(tmp_path: Path, store_url: str) -> None:
+    world = World(tmp_path, store_url)
+    a = InstitutionId("KOHA-A")
+    try:
+        (application,) = seed_approved(world.app.store, a, 1, now=world.clock())
+        (opened,) = world.app.provisioning(a).activate([application], actor="librarian")
+        world.add_items("KOHA-A", "A1", "A2")
+        kiosk = world.kiosk("KOHA-A")
+        kiosk.checkout(opened.card, "A1")
+        world.app.closing.begin(application.patron_id, ClosingReason.LEFT, actor="librarian")
+        world.app.closing.sweep(a)
+        account = world.ils("KOHA-A").stock.patrons[IlsPatronId(opened.card)]
+        assert account.blocks == {BlockReason.CARD_CLOSING}
+        account.blocks.add(BlockReason.STAFF)
+
+        again = enter_again(world.app.store, application.patron_id, a, now=world.clock())
+        (reopened,) = world.app.provisioning(a).activate([again], actor="librarian")
+        assert (reopened.outcome, reopened.card) == (ActivationOutcome.ACTIVATED, opened.card)
+        assert (reopened.is_pin_new, reopened.pin) == (True, account.pin)
+        assert account.blocks == {BlockReason.STAFF}, "what the staff set is the staff's to lift"
+        account.blocks.clear()
+        assert kiosk.checkout(opened.card, "A2").fixed["ok"] == "1"
+        kiosk.checkin("A1")
+        kiosk.checkin("A2")
+        world.app.closing.sweep(a)
+        assert not account.closed
+        assert len(world.ils("KOHA-A").stock.patrons) == 1
+        cards = [row["card"] for row in world.rows("application")]
+        assert sorted(map(str, cards)) == sorted([opened.card, "None"])
+    finally:
+        world.close()
 
 
 def _read(pins: Path) -> dict[str, str]:

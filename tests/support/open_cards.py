@@ -16,8 +16,9 @@ from sqlalchemy import insert
 from stdnum.cn import ric
 
 from connector.cli.pin_file import PinFile
-from connector.domain.ids import Identifier, InstitutionId
-from connector.ports.enrolment import Application
+from connector.domain.enrolment import ApplicationState, Route
+from connector.domain.ids import Identifier, InstitutionId, PatronId
+from connector.ports.enrolment import Application, NewApplication, School
 from connector.ports.store import PersonalData
 from connector.storage import tables
 from connector.storage.repositories import person_rows
@@ -32,11 +33,16 @@ def id_number(serial: int) -> str:
 
 
 def seed_approved(
-    store: Store, institution: InstitutionId, count: int, *, now: datetime = NOW
+    store: Store, institution: InstitutionId, count: int, *, first: int = 2, now: datetime = NOW
 ) -> tuple[Application, ...]:
-    """Write pupils with approved applications and their guardians' consent."""
+    """Write pupils with approved applications and their guardians' consent; return all of the
+    library's, in the order of rows.
+
+    Args:
+        first: row of the first; the row makes the identity number.
+    """
     with store.work.begin() as unit:
-        for row in range(2, count + 2):
+        for row in range(first, first + count):
             number = id_number(row)
             data = PersonalData("张小江", number, "13800000000", birth_date=date(2015, 3, 1))
             patron_id = person_rows.add_person(
@@ -72,6 +78,24 @@ def seed_approved(
                 )
             )
     return store.enrolment.list_applications(institution)
+
+
+def enter_again(
+    opened: Store, patron_id: PatronId, library: InstitutionId, *, now: datetime
+) -> Application:
+    """Enter a pupil anew and bring him to the library's approval."""
+    store = opened.enrolment
+    school = store.save_school(School("", library, f"s-{library}", "学校"))
+    new = NewApplication(patron_id, library, school.school_id, Route.BATCH)
+    application = store.add_application(new, actor="clerk", now=now)
+    for old, state in (
+        (ApplicationState.ENTERED, ApplicationState.SCHOOL_REVIEWED),
+        (ApplicationState.SCHOOL_REVIEWED, ApplicationState.LIBRARY_APPROVED),
+    ):
+        assert store.move_application(
+            application.application_id, old, state, actor="librarian", now=now
+        )
+    return application
 
 
 def main() -> None:

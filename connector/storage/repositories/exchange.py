@@ -75,6 +75,12 @@ class StoredExchanges:
             _require_free(unit, patron_id, [account])
             open_standing(unit, patron_id, row.institution, account, expires)
             audit_application(unit, "enrolment.active", row, actor, reason="exchanged")
+            unit.connection.execute(  # it gave way once; now it is the student card
+                update(_EXCHANGE)
+                .where(_EXCHANGE.c.person_id == patron_id, _EXCHANGE.c.issuer == row.institution)
+                .where(_EXCHANGE.c.state != ExchangeState.CLOSED.value)
+                .values(state=ExchangeState.CLOSED.value, closed_at=unit.now)
+            )
             return _add_exchange(
                 unit,
                 patron_id,

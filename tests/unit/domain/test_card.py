@@ -37,6 +37,10 @@ def test_other_texts_are_no_number_of_the_range(text):
         {"first": -1},
         {"first": 9, "last": 8},
         {"last": 10**6},
+        {"prefix": "50023020150", "digits": 6},
+        {"digits": 14, "last": 10**14 - 1},
+        {"prefix": "500230201503", "digits": 5, "last": 99_999},
+        {"prefix": "G50023020150", "digits": 6},
     ],
 )
 def test_impossible_ranges(arguments):

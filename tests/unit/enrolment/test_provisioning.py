@@ -493,3 +493,13 @@ def test_a_class_tells_when_the_card_ends(world, helpers):
     world.provisioning = replace(world.provisioning, classes=world.store.schools)
     (result,) = world.activate([application])
     assert world.ils.stock.patrons[result.card].expires == date(2029, 11, 29)
+
+
+def test_an_identity_number_never_becomes_a_card_number(world, helpers):
+    (application,) = world.approved([helpers.pupil(1)])
+    with world.store.work.begin() as unit:
+        unit.connection.exec_driver_sql(
+            "UPDATE application SET card_proposal = ?", (helpers.id_number(1),)
+        )
+    (result,) = world.activate([application])
+    assert CardRange("FD", 1, 9999).is_number(result.card)
