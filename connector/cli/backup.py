@@ -88,7 +88,8 @@ def backup(
     The data archive (SQLite and PostgreSQL alike) has every table, names and numbers sealed, and
     no key. The keys archive has the key file and each person's key. Only the latest keys archive
     is kept: erasing a person destroys his key, so after the next backup (or one with --keys-only)
-    he cannot be read from any older data archive either. Do not keep copies of old keys archives.
+    nobody reads his name, numbers and phones in an older data archive either. Do not keep copies of
+    old keys archives.
 
     A copy is restored and compared unless you say --no-verify. A backup that is interrupted leaves
     the former one. The embedded library system is not part of it, unless you say --with-local-ils.
