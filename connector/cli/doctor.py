@@ -20,6 +20,7 @@ from connector.bootstrap import Application
 from connector.cli.context import CliContext, explain, json_option, pass_cli, write_json
 from connector.domain.ids import InstitutionId
 from connector.domain.policy import select_policy
+from connector.enrolment.consent_texts import TextKind
 from connector.errors import (
     AdapterError,
     ConfigurationError,
@@ -94,6 +95,8 @@ def run_checks(cli: CliContext) -> Iterator[Check]:
         yield _failed("start", err)
         return
     yield from _terminal_checks(settings)
+    for code in app.libraries:
+        yield _guarded(f"consent texts {code}", partial(_check_texts, app, code))
     for code in app.libraries:
         if settings.enrolment.liaison_deadline is not None:
             yield _guarded(f"liaisons {code}", partial(_check_liaisons, app, code))
@@ -213,6 +216,21 @@ def _check_liaisons(app: Application, code: InstitutionId) -> HealthResult:
         status,
         f"{missing} have named no liaison; the day is {report.deadline}.",
         "See: onecard enrol school liaisons --overdue" if report.is_overdue else "",
+    )
+
+
+def _check_texts(app: Application, code: InstitutionId) -> HealthResult:
+    text = app.consents.find_text(code)
+    undertaking = app.consents.find_text(code, kind=TextKind.UNDERTAKING)
+    changed = app.consents.count_other_wording(code)
+    if changed:
+        return HealthResult(
+            "warn",
+            f"{changed} consents were signed for another wording of version {text.version}.",
+            "Restore the text, and give the new wording a version of its own.",
+        )
+    return HealthResult(
+        "ok", f"Consent {text.version}, undertaking {undertaking.version}, in {text.language}."
     )
 
 

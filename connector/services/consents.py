@@ -23,7 +23,7 @@ from connector.domain.closing import ClosingReason
 from connector.domain.consent import Consent, ConsentVerdict, decide_consent
 from connector.domain.enrolment import CLOSED_STATES, ApplicationState, ConsentScope
 from connector.domain.ids import Identifier, InstitutionId, PatronId
-from connector.enrolment.consent_texts import ConsentText, TextKind, load_text
+from connector.enrolment.consent_texts import ConsentText, TextKind, list_versions, load_text
 from connector.errors import ConfigurationError, NotFound, StorageConflict
 from connector.log import get_logger
 from connector.ports.clock import Clock
@@ -310,6 +310,21 @@ class ConsentService:
         )
         return load_text(
             version or present, language or self._language(institution), self.folder, kind=kind
+        )
+
+    def count_other_wording(self, institution: InstitutionId) -> int:
+        """Return how many consents for the present version were signed for another wording of it.
+
+        A text that was signed must not change; a form in another language is no other wording.
+        """
+        version = self.rules_of(institution).consent_text_version
+        wordings = {
+            load_text(version, language, self.folder).digest
+            for language in list_versions(self.folder)[version]
+        }
+        return sum(
+            consent.text_version == version and consent.text_digest not in {"", *wordings}
+            for consent in self.store.list_latest_consents(institution, ConsentScope.CARD).values()
         )
 
     def rules_of(self, institution: InstitutionId) -> EnrolmentRules:
