@@ -179,15 +179,19 @@ def _find(cli: CliContext, batch_or_id: str, row: int | None, library: str | Non
 
 
 def _read_json() -> Mapping[str, object]:
-    text = click.get_text_stream("stdin").read(_LONGEST_INPUT)
-    document: Any = None
-    with suppress(ValueError):
-        document = json.loads(text)
+    document = _parse(click.get_text_stream("stdin").read(_LONGEST_INPUT))
     if not isinstance(document, dict) or not all(
         value is None or isinstance(value, str | int) for value in document.values()
     ):
         raise Refused("Standard input is no JSON object with texts.")
-    return {key: value for key, value in document.items() if value is not None}
+    return {str(key): value for key, value in document.items() if value is not None}
+
+
+def _parse(text: str) -> object:
+    with suppress(ValueError):
+        parsed: object = json.loads(text)
+        return parsed
+    return None
 
 
 def _ask(fields: Sequence[str], language: str) -> Mapping[str, object]:
