@@ -249,8 +249,9 @@ def activate(
 ) -> None:
     """Open the cards of BATCH in the library system: approved applications with consent.
 
-    Running it again takes up what failed. Exit code 1 when an activation failed, or when no card
-    is open in the end.
+    Several cards are opened at once (provisioning_workers). Ctrl-C finishes those under way;
+    running it again takes up the rest, and what failed. Exit code 1 when an activation failed, or
+    when no card is open in the end.
 
     \b
     Example:
@@ -287,6 +288,7 @@ def activate(
             for result in results
             if result.card
         ],
+        "pins_anew": [result.application.batch_row for result in results if result.is_pin_new],
         "failures": [
             {"row": result.application.batch_row, "code": result.error or result.outcome.value}
             for result in results
@@ -302,6 +304,9 @@ def activate(
         click.echo(f"batch {found.number}: {', '.join(parts) or 'no application'}.")
         if slips is None and pin_file.is_written:
             click.echo(f"PINs, given out once: {target}")
+        if document["pins_anew"]:
+            rows_anew = ", ".join(map(str, document["pins_anew"]))
+            click.echo(f"Set anew, an earlier PIN is no longer right: rows {rows_anew}")
     failed = counts[ActivationOutcome.FAILED] + counts[ActivationOutcome.NOT_TRIED]
     opened = sum(counts[outcome] for outcome in _OPEN)
     sys.exit(1 if failed or (results and not opened) else 0)

@@ -19,7 +19,6 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from enum import StrEnum
 from typing import TypeVar
 
 from connector.domain.consent import ConsentVerdict
@@ -27,14 +26,11 @@ from connector.domain.enrolment import ApplicationState
 from connector.domain.ids import IlsPatronId, PatronId
 from connector.domain.patron import EXCHANGED_ACCOUNT, PatronFacts, StandingState
 from connector.errors import (
-    AdapterAuthFailed,
     AdapterError,
-    AdapterUnavailable,
     NotFound,
     OutcomeUnknown,
     StorageConflict,
     UnexpectedResponse,
-    UnsupportedOperation,
 )
 from connector.ports.clock import Clock
 from connector.ports.enrolment import CARD_TAKEN, Application, EnrolmentStore, School
@@ -43,53 +39,23 @@ from connector.ports.ils import BlockReason, Capability, IlsAdapter, PatronInput
 from connector.ports.schools import ClassMember
 from connector.ports.store import PatronRegister, PersonalData
 from connector.ports.tasks import TaskKind, TaskStore
+from connector.services.activation import (
+    TAKEN,
+    Activation,
+    ActivationOutcome,
+    GiveOut,
+    code_of,
+)
 from connector.services.consent_check import check_consent
 from connector.services.enrolment_rules import EnrolmentRules
 from connector.services.pacing import Pacing
 
-__all__ = ["Activation", "ActivationOutcome", "CardOpening", "GiveOut", "numbers_to_ask"]
+__all__ = ["CardOpening", "numbers_to_ask"]
 
 _NUMBERS_TO_TRY = 3
 _CREATES_TO_TRY = 3
-_TAKEN = frozenset({CARD_TAKEN, "duplicate_identifier"})
 _S = ApplicationState
 _T = TypeVar("_T")
-
-
-class ActivationOutcome(StrEnum):
-    """What became of one application."""
-
-    ACTIVATED = "activated"
-    ALREADY_ACTIVE = "already_active"
-    NO_CONSENT = "no_consent"
-    NOT_APPROVED = "not_approved"
-    EXISTING_CARD = "existing_card"
-    GONE = "gone"
-    FAILED = "failed"
-    NOT_TRIED = "not_tried"
-
-
-@dataclass(frozen=True, slots=True)
-class Activation:
-    """The result for one application.
-
-    Attributes:
-        pin: given once, here; empty when an earlier attempt had set one that nobody knows, so that
-            the desk has to set it anew.
-        is_pin_new: an earlier attempt may have given out a PIN for this card; this one replaces it.
-        error: short code of a failure.
-    """
-
-    application: Application
-    outcome: ActivationOutcome
-    card: str = ""
-    pin: str = field(default="", repr=False)
-    is_pin_new: bool = False
-    error: str = ""
-
-
-GiveOut = Callable[[Activation], bool]
-"""Writes the PIN of an account that was made, and says whether it is on the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +116,9 @@ class CardOpening:
         except AdapterError as err:
             if not self._has_consent(application):
                 return self._send_back(application, actor), None
-            return self._fail(application, _code_of(err)), err
+            return self._fail(application, code_of(err)), err
         except (NotFound, StorageConflict) as err:
-            return self._fail(application, _CODES[type(err)]), None
+            return self._fail(application, code_of(err)), None
 
     def _open_card(self, application: Application, actor: str, give_out: GiveOut) -> Activation:
         known = self.register.fetch_personal(application.patron_id)
@@ -226,7 +192,7 @@ class CardOpening:
                     self.pacing.wait_before(attempt)
             except UnexpectedResponse as err:
                 failure = err
-                if err.code not in _TAKEN or self._find_ours(application) is None:
+                if err.code not in TAKEN or self._find_ours(application) is None:
                     raise
             if not may_repeat():
                 break
@@ -393,14 +359,6 @@ class CardOpening:
 
 _READY = frozenset({_S.LIBRARY_APPROVED, _S.ACTIVATING})
 _OUR_BLOCKS = (BlockReason.CONSENT_WITHDRAWN, BlockReason.CARD_CLOSING)
-_CODES: dict[type[Exception], str] = {
-    AdapterUnavailable: "ils_unavailable",
-    OutcomeUnknown: "outcome_unknown",
-    AdapterAuthFailed: "ils_credentials",
-    UnsupportedOperation: "ils_cannot",
-    NotFound: "person_gone",
-    StorageConflict: "number_taken",
-}
 
 
 def numbers_to_ask(
@@ -418,10 +376,6 @@ def numbers_to_ask(
 
 def _numbers_of(known: PersonalData) -> dict[str, str]:
     return {"id_card": known.id_number} if known.id_number else {}
-
-
-def _code_of(error: AdapterError) -> str:
-    return error.code if error.code in _TAKEN else _CODES.get(type(error), "ils_error")
 
 
 def _in_progress(application: Application) -> Activation:

@@ -28,8 +28,9 @@ from connector.ports.ils import IlsAdapter
 from connector.ports.schools import SchoolStore
 from connector.ports.store import PatronRegister
 from connector.ports.tasks import TaskStore
+from connector.services.activation import Activation, ActivationOutcome
 from connector.services.enrolment_rules import EnrolmentRules
-from connector.services.opening import Activation, ActivationOutcome, CardOpening
+from connector.services.opening import CardOpening
 from connector.services.pacing import Pacing
 
 __all__ = ["Activation", "ActivationOutcome", "ProvisioningService"]

@@ -157,7 +157,8 @@ def test_from_roster_to_cards(batch, onecard, installation, application):
         assert ils.verify_pin(line["card"], line["pin"])
         assert line["pin"] not in result.output
     standing = application.store.people.resolve([Identifier("id_card", id_number(1))], LIB)
-    assert (standing.state, standing.ils_patron) == (StandingState.ACTIVE, lines[1]["card"])
+    card = next(line["card"] for line in lines if line["row"] == "3")
+    assert (standing.state, standing.ils_patron) == (StandingState.ACTIVE, card)
 
 
 def test_activating_again_gives_no_pin_twice(batch, onecard, installation):
