@@ -122,7 +122,12 @@ class HeldChild:
 
 @dataclass(frozen=True, slots=True)
 class ActionCount:
-    """How often an actor did something; ``scope``: of a consent, else empty."""
+    """How often an actor did something.
+
+    Attributes:
+        scope: of a consent; of a list ``full`` when it was not masked; of a search ``elsewhere``
+            when it met a child of another school; else empty.
+    """
 
     action: str
     actor: str

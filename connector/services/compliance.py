@@ -12,7 +12,7 @@ Facts: 未成年人网络保护条例 art. 37 (yearly audit), PIPL art. 28, 31, 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, tzinfo
 from typing import Any, Protocol
@@ -39,15 +39,15 @@ _RIGHTS: Mapping[str, tuple[str, ...]] = {
     "exports": ("privacy.exported",),
     "erasures": ("person.erased", "enrolment.erased"),
     "closings": ("closing.begun",),
-    "lists": ("enrolment.exported", "list.exported"),
-    "unmasked": ("enrolment.exported_unmasked", "list.exported_unmasked"),
+    "lists": ("pupils.exported",),
+    "unmasked": ("pupils.exported/full",),
     "retention_runs": (RETENTION_RAN,),
     "key_rotations": ("keys.rotated",),
     "backups": ("backup.made",),
     "restores": ("backup.restored",),
     "reports": (REPORTED,),
 }
-"""Line of the report → actions of the audit log that are counted in it."""
+"""Line of the report → actions of the audit log that are counted in it; after ``/`` the scope."""
 _FOR_THE_LIBRARY = ("assessment", "officer", "processors", "access", "incidents")
 """What a database cannot tell."""
 _LOOKING = ("exported", "searched", "looked", "listed", "found", "shown")
@@ -103,9 +103,11 @@ class ComplianceReport:
 
     def document(self) -> dict[str, Any]:
         """Return what JSON is written from."""
-        by_action = Counter[str]()
+        by_action, by_scope = Counter[str](), Counter[str]()
         for entry in self.actions:
             by_action[entry.action] += entry.count
+            marked = entry.scope if entry.action.startswith("pupils.") else ""
+            by_scope[f"{entry.action}/{marked}".rstrip("/")] += entry.count
         return {
             "format": FORMAT,
             "year": self.year,
@@ -126,11 +128,11 @@ class ComplianceReport:
                 for (scope, answer), count in sorted(self.consents.items())
             ],
             "rights": {
-                line: sum(by_action[action] for action in actions)
+                line: sum(by_scope[action] for action in actions)
                 for line, actions in _RIGHTS.items()
             },
-            "looked": self._entries(_LOOKING),
-            "failed": self._entries(_FAILING),
+            "looked": self._entries(_is_looking),
+            "failed": self._entries(_is_failing),
             "actions": dict(sorted(by_action.items())),
             "audit": {"intact": self.audit_intact, "entries": self.audit_entries},
             "settings": dict(self.settings),
@@ -153,16 +155,33 @@ class ComplianceReport:
         """Return the report in words."""
         return _Markdown(self.document(), words).text()
 
-    def _entries(self, endings: tuple[str, ...]) -> list[dict[str, Any]]:
+    def _entries(self, is_one: Callable[[ActionCount], bool]) -> list[dict[str, Any]]:
         counts = Counter[tuple[str, str]]()
         for entry in self.actions:
-            word = entry.action.rpartition(".")[2]
-            if any(word == ending or word.startswith(f"{ending}_") for ending in endings):
+            if is_one(entry):
                 counts[entry.actor, entry.action] += entry.count
         return [
             {"actor": actor, "action": action, "count": count}
             for (actor, action), count in sorted(counts.items())
         ]
+
+
+def _ends_with(action: str, endings: Sequence[str]) -> bool:
+    word = action.rpartition(".")[2]
+    return any(word == ending or word.startswith(f"{ending}_") for ending in endings)
+
+
+def _is_looking(entry: ActionCount) -> bool:
+    return _ends_with(entry.action, _LOOKING)
+
+
+def _is_failing(entry: ActionCount) -> bool:
+    """Say whether it failed; a search that met a child of another school is one that was refused,
+    a consent that was refused is an answer.
+    """
+    if entry.action.startswith("consent."):
+        return False
+    return entry.scope == "elsewhere" or _ends_with(entry.action, _FAILING)
 
 
 @dataclass(frozen=True, slots=True)

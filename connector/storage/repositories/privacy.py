@@ -232,8 +232,9 @@ class StoredPrivacy(StoredRetention):
     def count_actions(self, since: datetime, until: datetime) -> tuple[ActionCount, ...]:
         """Count the audit log from ``since`` up to ``until``."""
         table = tables.audit
-        # What a consent was for is in its detail, of which there are few; ids are in the others'.
-        detail = case((table.c.action.startswith("consent."), table.c.detail), else_=literal("{}"))
+        # Of these the detail tells what kind it was; to group others by ids tells nothing.
+        is_told = or_(table.c.action.startswith("consent."), table.c.action.startswith("pupils."))
+        detail = case((is_told, table.c.detail), else_=literal("{}"))
         grouped = (
             select(table.c.action, table.c.actor, detail.label("detail"))
             .where(table.c.at >= since, table.c.at < until)
@@ -245,7 +246,7 @@ class StoredPrivacy(StoredRetention):
             rows = connection.execute(query).all()
         counts: dict[tuple[str, str, str], int] = {}
         for action, actor, text, count in rows:
-            place = (action, actor, str(json.loads(text).get("scope", "")))
+            place = (action, actor, _scope_of(json.loads(text)))
             counts[place] = counts.get(place, 0) + count
         return tuple(ActionCount(*place, count) for place, count in counts.items())
 
@@ -432,6 +433,11 @@ def _open_number(cipher: PersonCipher, row: Row[Any]) -> str | None:
         return None
     patron_id = PatronId(row.person_id)
     return person_rows.open_identifier(cipher, patron_id, row.kind, row.sealed).value
+
+
+def _scope_of(detail: Mapping[str, object]) -> str:
+    marks = (mark for mark in ("full", "elsewhere") if detail.get(mark))
+    return str(detail.get("scope") or next(marks, ""))
 
 
 def _read_birth_date(

@@ -301,6 +301,23 @@ def test_report_counts_and_names_nobody(onecard, application, full, tmp_path):
     assert onecard("privacy", "report", "--lang", "zh").exit_code == 0
 
 
+def test_report_tells_unmasked_lists_and_searches_that_met_another_schools_child(
+    onecard, application, full
+):
+    audit = application.store.audit
+    audit.append("pupils.exported", actor="li", detail={"count": 3, "full": 0})
+    audit.append("pupils.exported", actor="li", detail={"count": 2, "full": 1})
+    audit.append("pupils.searched", actor="wang", detail={"by": "id_number", "elsewhere": 1})
+    audit.append("pupils.searched", actor="wang", detail={"by": "name"})
+    audit.append("consent.refused", actor="teacher", detail={"scope": "card"})
+    year = str(application.now().year)
+    document = json.loads(onecard("privacy", "report", "--year", year, "--json").stdout)
+    assert (document["rights"]["lists"], document["rights"]["unmasked"]) == (1, 1)
+    assert document["failed"] == [{"actor": "wang", "action": "pupils.searched", "count": 1}]
+    assert {"actor": "li", "action": "pupils.exported", "count": 2} in document["looked"]
+    assert {"scope": "card", "answer": "refused", "count": 1} in document["consents"]
+
+
 def test_report_of_a_year_without_anything(onecard, installation):
     document = json.loads(onecard("privacy", "report", "--year", "2021", "--json").stdout)
     assert document["children"]["total"] == 0
