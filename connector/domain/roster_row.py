@@ -255,6 +255,8 @@ class _RowRules:
             if _is_odd_text(written)
         ]
         whole = text if text.startswith(grade) else grade + text
+        if not wrong and _is_odd_text(whole):
+            wrong = [("class_name", "text_format")]
         if wrong or not whole:
             return _Class(whole, problems=tuple(wrong))
         if isinstance(raw, float) and _TENTH.fullmatch(text):

@@ -37,6 +37,8 @@ _VALUE: Final = b"value"
 _ODD_TAG: Final = re.compile(rb"<(?:c|row)(?! r=\"[A-Z]?1?[0-9]{1,5}\")[\s/>]")
 """A row or cell of xlsx that does not begin with its place, or lies beyond ``MAX_CELLS``."""
 _PREFIXED_TAG: Final = re.compile(rb":(?:c|row)\b")
+_LARGE_COUNT: Final = re.compile(rb"""\s(?:c|uniqueC)ount\s*=\s*["']\s*[^"']{8}""")
+"""So many shared strings and the like that python-calamine would take memory for them at once."""
 _ODS_TAG: Final = b"table-"
 _LOCAL_HEADER: Final = struct.Struct("<4s22xHH")
 _ENCRYPTED: Final = 1
@@ -91,7 +93,7 @@ def find_largest_sheet(data: bytes, archive: zipfile.ZipFile, *, max_bytes: int)
 
     Raises:
         RecordError: it unpacks to more (``file_too_large``), is encrypted (``file_password``), or
-            has a tag that no program writes (``file_not_spreadsheet``).
+            says what no program writes (``file_not_spreadsheet``).
         zipfile.BadZipFile, zlib.error, struct.error: it cannot be unpacked.
     """
     largest, left = 0, max_bytes
@@ -101,6 +103,8 @@ def find_largest_sheet(data: bytes, archive: zipfile.ZipFile, *, max_bytes: int)
             size += len(chunk)
             if size > left:
                 raise RecordError(0, "file_too_large")
+            if b"ount" in chunk and _LARGE_COUNT.search(chunk):
+                raise RecordError(0, "file_not_spreadsheet")
             is_plain = is_plain and _is_plain(chunk)
         left -= size
         if not is_plain:

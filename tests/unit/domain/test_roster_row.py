@@ -84,6 +84,11 @@ def test_texts_that_look_like_formulas_are_refused_in_both_columns():
     }
 
 
+def test_grade_and_class_are_stored_as_one_text_of_bounded_length():
+    assert parse(class_name="x" * 30, grade="y" * 30).class_name == "y" * 30 + "x" * 30
+    assert codes(class_name="x" * 31, grade="y" * 30) == {("class_name", "text_format")}
+
+
 def test_year_and_system_of_the_school_decide():
     five = RowContext(TODAY, SchoolStage.JUNIOR, system=SchoolSystem.FIVE_FOUR)
     assert parse(five, "20141001", class_name="初一2班").level == 6

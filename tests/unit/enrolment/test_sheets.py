@@ -1,11 +1,14 @@
 """Files of every kind, odd, broken and hostile: rows one by one, or a clear refusal."""
 
+import contextlib
 import struct
 import tracemalloc
 import zipfile
 import zlib
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from connector.enrolment import compound, extent, sheets
 from connector.enrolment.columns import Layout
@@ -301,6 +304,20 @@ def test_a_place_that_cannot_be_is_refused(tmp_path, place):
     assert error_of(path) == "file_not_spreadsheet"
 
 
+def test_a_count_of_shared_strings_that_cannot_be(tmp_path, helpers):
+    """python-calamine would take memory for as many at once."""
+    path = helpers.write_sheet(tmp_path / "a.xlsx", [ROW], HEADERS)
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    strings = entries["xl/sharedStrings.xml"]
+    for old, new in ((b'uniqueCount="10"', b'uniqueCount="99999999999"'), (b"nothing", b"")):
+        pack(path, entries | {"xl/sharedStrings.xml": strings.replace(old, new)})
+        if old in strings:
+            assert error_of(path) == "file_not_spreadsheet"
+        else:
+            assert len(read_roster(path).rows) == 1
+
+
 @pytest.mark.parametrize("blanks", [500, 2_000_000])
 def test_a_tag_of_megabytes_hides_nothing(tmp_path, blanks):
     path = tmp_path / "a.xlsx"
@@ -336,6 +353,20 @@ def test_a_local_header_that_is_none(tmp_path):
     path = tmp_path / "a.xlsx"
     pack(path, {"a.xml": b"<a/>"})
     assert error_of(path, b"PK\x05\x05" + path.read_bytes()[4:]) == "file_not_spreadsheet"
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(st.tuples(st.integers(0, 3000), st.binary(min_size=1, max_size=4)), max_size=5))
+def test_a_damaged_xls_is_read_or_refused(tmp_path, damages):
+    content = bytearray(make_xls({"名册": [HEADERS, ROW], "!二班": [HEADERS, ROW]}))
+    for place, damage in damages:
+        content[place : place + len(damage)] = damage
+    path = tmp_path / "damaged.xls"
+    path.write_bytes(content)
+    with contextlib.suppress(RecordError):
+        assert len(list(read_roster(path).rows)) == len(read_roster(path).rows)
 
 
 def test_a_panic_in_the_reader_is_a_refusal(tmp_path, helpers, monkeypatch):
