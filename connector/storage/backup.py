@@ -233,7 +233,7 @@ def _require_apart(data_dir: Path | None, keys_dir: Path) -> None:
 @contextmanager
 def _turn(folder: Path) -> Iterator[None]:
     """Let one backup at a time write into a folder."""
-    descriptor = os.open(folder / ".onecard-backup.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield

@@ -183,12 +183,25 @@ class Keyring:
 
     def save(self, path: Path) -> None:
         """Write the key file, readable by its owner only; a crash leaves the old file or the new
-        one, whole.
+        one, whole. The owner stays who he was: the service must go on reading it.
+
+        Raises:
+            ConfigurationError: the file belongs to somebody else, and we may not give it to him.
         """
         draft = path.with_name(path.name + ".new")
         draft.unlink(missing_ok=True)
+        owner = path.stat() if path.exists() else None
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            if owner is not None and owner.st_uid != os.geteuid():
+                try:
+                    os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+                except PermissionError as err:
+                    draft.unlink()
+                    raise ConfigurationError(
+                        f"The key file {path} belongs to another user; it was not changed.",
+                        "Run the command as the user of the service.",
+                    ) from err
             file.write(self.to_text())
             file.flush()
             os.fsync(file.fileno())
@@ -406,7 +419,7 @@ _Stamp = tuple[int, int, int]
 
 def _stamp_of(path: Path) -> _Stamp:
     found = path.stat()
-    return found.st_mtime_ns, found.st_ino, found.st_size
+    return found.st_ctime_ns, found.st_ino, found.st_size  # ctime: a mended mode or owner too
 
 
 def _digest(state: _Keys, key_id: str, identifier: Identifier) -> bytes:

@@ -101,8 +101,7 @@ def locked_key_file(path: Path) -> Iterator[None]:
     Raises:
         ConfigurationError: another program is changing it.
     """
-    lock = path.with_name(path.name + ".lock")
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(path.parent, os.O_RDONLY)  # the file itself is replaced meanwhile
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -144,7 +144,7 @@ def test_archives_are_private_and_hold_fixed_names(place, people):
         ["manifest.json", *(f"{t}.jsonl" for t in tables.metadata.tables if t != "person_key")]
     )
     left = {path.name for folder in (place.data_dir, place.keys_dir) for path in folder.iterdir()}
-    assert left == {report.data.name, report.keys.name, ".onecard-backup.lock"}
+    assert left == {report.data.name, report.keys.name}
 
 
 def test_every_sealed_column_is_opened_by_the_check(place):

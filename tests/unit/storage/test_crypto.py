@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from base64 import b64encode
 
@@ -47,6 +48,45 @@ def test_key_file_that_others_may_read_is_refused(tmp_path, keyring):
     with pytest.raises(ConfigurationError) as caught:
         Keyring.load(file)
     assert caught.value.remedy == f"Run `chmod 600 {file}`."
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
+def test_key_file_stays_its_owners(tmp_path, keyring):
+    file = tmp_path / "onecard.key"
+    keyring.save(file)
+    os.chown(file, 65534, 65534)
+    Keyring.load(file).rotate().save(file)
+    found = file.stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (65534, 65534, 0o600)
+
+
+def test_key_file_of_somebody_else_is_left_as_it_is(tmp_path, keyring, monkeypatch):
+    file = tmp_path / "onecard.key"
+    keyring.save(file)
+    before = file.read_bytes()
+
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "fchown", refuse)
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    with pytest.raises(ConfigurationError, match="another user"):
+        keyring.rotate().save(file)
+    assert file.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["onecard.key"]
+
+
+def test_key_file_that_is_mended_is_read_again(tmp_path, keyring, monkeypatch):
+    monkeypatch.setattr("connector.storage.crypto.CHECK_EVERY_S", 0.0)
+    file = tmp_path / "onecard.key"
+    keyring.save(file)
+    mine = Keyring.load(file)
+    rotated = mine.rotate()
+    rotated.save(file)
+    file.chmod(0o644)
+    assert mine.key_ids == keyring.key_ids, "others may read it: the keys in memory stay"
+    file.chmod(0o600)
+    assert mine.key_ids == rotated.key_ids
 
 
 def test_missing_key_file_says_what_to_do(tmp_path):
