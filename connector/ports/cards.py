@@ -83,8 +83,8 @@ class CardStore(Protocol):
         """Return how many numbers of each kind somebody has; never the numbers."""
         ...
 
-    def is_retired(self, patron_id: PatronId, identifier: Identifier) -> bool:
-        """Say whether this number of his is dead."""
+    def has_number(self, patron_id: PatronId, identifier: Identifier) -> bool:
+        """Say whether this number is his, alive or dead."""
         ...
 
     def issue_physical(
@@ -107,14 +107,18 @@ class CardStore(Protocol):
         ...
 
     def begin_change(
-        self, patron_id: PatronId, *, cards: CardRange, actor: str
+        self, patron_id: PatronId, lost: Identifier | None, *, cards: CardRange, actor: str
     ) -> NumberChange | None:
         """Kill every number that hangs on a lost card, and take a new card number for him.
 
         A change that is under way is returned as it is. None = he gets no new number, since his
         card is not in force.
 
+        Args:
+            lost: the number of the lost card; None = he has none.
+
         Raises:
+            StorageConflict: ``reported_before``: that number is dead already.
             ConfigurationError: the range is used up.
             NotFound: there is no such person.
         """

@@ -52,11 +52,16 @@ class ListStore(Protocol):
         ...
 
     def list_places(
-        self, institution: InstitutionId, *, school_year: int | None = None
+        self,
+        institution: InstitutionId,
+        *,
+        school_year: int | None = None,
+        patrons: Collection[PatronId] | None = None,
     ) -> Mapping[PatronId, tuple[str, ClassName]]:
         """Return school id and class of the pupils of a library.
 
         Args:
+            patrons: only these people's; None = everybody's.
             school_year: the last class of that year; None = the present one.
         """
         ...

@@ -159,18 +159,30 @@ class CardService:
             AdapterError: the ILS refused us; the old number is dead, run it again.
             ConfigurationError: the range is used up; nothing was changed.
         """
-        home = self._standing(patron_id).home
-        change = self.cards.find_change(patron_id)
-        if change is None:
-            dead = Identifier("card", normalise_identifier(named))
-            if named and self.cards.is_retired(patron_id, dead):
-                return LossReport(LossOutcome.ALREADY)
-            change = self.cards.begin_change(patron_id, cards=self.rules[home].cards, actor=actor)
+        standing = self._standing(patron_id)
+        lost = self._lost_number(standing, named)
+        try:
+            change = self.cards.begin_change(
+                patron_id, lost, cards=self.rules[standing.home].cards, actor=actor
+            )
+        except StorageConflict as err:
+            if err.code != "reported_before":
+                raise
+            return LossReport(LossOutcome.ALREADY)
         if change is None:
             return LossReport(LossOutcome.NO_NEW_NUMBER)
         report = self._carry_out(change, actor)
         _log.info("card.replaced", institution=change.institution, outcome=report.outcome.value)
         return report
+
+    def _lost_number(self, standing: PatronStanding, named: str) -> Identifier | None:
+        """Return the card number that was named, else the present one: he may be named by another
+        number.
+        """
+        number = Identifier("card", normalise_identifier(named))
+        if named and self.cards.has_number(standing.patron_id, number):
+            return number
+        return Identifier("card", standing.ils_patron) if standing.ils_patron else None
 
     def _carry_out(self, change: NumberChange, actor: str) -> LossReport:
         adapter = self.adapters[change.institution]

@@ -41,6 +41,10 @@ __all__ = [
 ]
 
 
+_FEW = 20
+"""Up to so many people are read one by one, more with their whole library."""
+
+
 class ExportReason(StrEnum):
     """Why somebody needs names and numbers in full; a code, so that no text about a child is
     kept.
@@ -263,9 +267,10 @@ class ListService:
         listed = self.lists.list_present(
             school.institution, school_id=school.school_id, patrons=patrons
         )
-        known = self.register.fetch_personal_many([each.application.patron_id for each in listed])
-        places = self.lists.list_places(school.institution)
-        consents = self.store.list_latest_consents(school.institution, ConsentScope.CARD)
+        people = [each.application.patron_id for each in listed]
+        known = self.register.fetch_personal_many(people)
+        places = self.lists.list_places(school.institution, patrons=people)
+        consents = self._consents_of(school.institution, people)
         return tuple(
             Pupil(
                 listed=each,
@@ -276,6 +281,18 @@ class ListService:
             for each in listed
             if each.application.patron_id in known
         )
+
+    def _consents_of(
+        self, institution: InstitutionId, people: Collection[PatronId]
+    ) -> Mapping[PatronId, Consent]:
+        if len(people) > _FEW:
+            return self.store.list_latest_consents(institution, ConsentScope.CARD)
+        return {
+            patron_id: consent
+            for patron_id in people
+            for consent in self.store.list_consents(patron_id)
+            if consent.scope is ConsentScope.CARD
+        }
 
     def _class_of(
         self,

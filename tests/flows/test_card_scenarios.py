@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from connector.domain.ids import Identifier, IlsPatronId, InstitutionId
@@ -12,6 +14,7 @@ from connector.errors import RecordError, StorageConflict
 from connector.ports.cards import CardKind
 from connector.ports.ils import BlockReason
 from connector.services.cards import LossOutcome
+from connector.services.lists import PupilQuery
 from connector.testing.fake_ils import Fault, FaultKind
 from tests.support.pupils import Pupil, add_school, enrol_pupil
 from tests.support.world import ID_NUMBER, Kiosk, World
@@ -19,6 +22,7 @@ from tests.support.world import ID_NUMBER, Kiosk, World
 KOHA_A = InstitutionId("KOHA-A")
 SSC = "D12345678"
 STAFF = "cli:staff"
+CLASS = PupilQuery(class_name="3/2")
 
 
 @pytest.fixture
@@ -251,3 +255,90 @@ def test_numbers_are_linked_to_one_person_and_can_be_taken_off(world: World, pup
             cards.link(pupil.patron_id, kind, number, actor=STAFF)
     with pytest.raises(RecordError):
         cards.unlink(pupil.patron_id, "id_card", actor=STAFF)
+
+
+def test_s34_a_process_that_is_killed_goes_on_with_the_same_number(
+    world: World, pupil: Pupil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cards, store = world.app.cards, world.app.store.cards
+
+    def kill(*_: object, **__: object) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "finish_change", kill)
+        with pytest.raises(KeyboardInterrupt):
+            cards.report_lost(pupil.patron_id, named=pupil.card, actor=STAFF)
+    change = store.find_change(pupil.patron_id)
+    assert change is not None
+    assert world.kiosk().information(pupil.card).get("BL") == "N"
+    done = cards.report_lost(pupil.patron_id, named=pupil.card, actor=STAFF)
+    assert (done.outcome, done.card) == (LossOutcome.CHANGED, change.new)
+    assert list(world.ils("KOHA-A").stock.patrons) == [change.new]
+    assert store.find_change(pupil.patron_id) is None
+
+
+def test_s34_two_desks_that_report_at_once_take_one_number(world: World, pupil: Pupil) -> None:
+    with ThreadPoolExecutor(4) as desks:
+        reports = list(
+            desks.map(
+                lambda _: world.app.cards.report_lost(
+                    pupil.patron_id, named=pupil.card, actor=STAFF
+                ),
+                range(4),
+            )
+        )
+    cards = world.app.enrolment.rules_of(KOHA_A).cards
+    numbers = {report.card for report in reports if report.outcome is LossOutcome.CHANGED}
+    assert numbers == {cards.number_of(cards.first + 1)}
+    assert {report.outcome for report in reports} <= {LossOutcome.CHANGED, LossOutcome.ALREADY}
+    assert list(world.ils("KOHA-A").stock.patrons) == sorted(numbers)
+
+
+def test_s35_a_school_sees_its_own_pupils_and_nobody_else(world: World, pupil: Pupil) -> None:
+    lists, store = world.app.lists, world.app.store
+    ours = store.enrolment.find_school(KOHA_A, "s1")
+    theirs = add_school(world.app, "s2")
+    assert ours is not None
+    child = enrol_pupil(world.app, theirs, "戴二二", "510107201212310029")
+
+    assert lists.find_pupils(ours, PupilQuery(id_number="510107201212310029"), actor="t") == ()
+    assert lists.find_pupils(ours, PupilQuery(name="戴二二"), actor="t") == ()
+    assert lists.find_pupils(ours, PupilQuery(id_number="50010220090908123X"), actor="t") == ()
+    (found,) = lists.find_pupils(ours, PupilQuery(id_number=ID_NUMBER), actor="t")
+    assert found.listed.application.patron_id == pupil.patron_id
+
+    entries = store.audit.search(action="pupils.searched")
+    assert [entry.subject for entry in entries] == [child.patron_id, "", "", ""]
+    assert [entry.detail.get("elsewhere", 0) for entry in entries] == [1, 0, 0, 0]
+    exported = lists.export_pupils(ours, actor="t")
+    assert [each.as_row()["name"] for each in exported] == ["张*"]
+    for secret in (ID_NUMBER, "张小江", pupil.card):
+        assert secret not in str(exported[0].as_row())
+    assert "张小江" not in repr(exported[0])
+    assert ID_NUMBER not in repr(exported[0])
+    seen = {line.subject for line in lists.read_log(KOHA_A, school=ours)}
+    assert pupil.patron_id in seen
+    assert child.patron_id not in seen
+    assert {line.subject for line in lists.read_log(KOHA_A)} >= {pupil.patron_id, child.patron_id}
+
+
+def test_s35_who_changed_school_is_seen_by_the_new_one_alone(world: World, pupil: Pupil) -> None:
+    lists, store = world.app.lists, world.app.store
+    old, new = store.enrolment.find_school(KOHA_A, "s1"), add_school(world.app, "s2")
+    assert old is not None
+    today = world.clock().date()
+    room = store.schools.ensure_class(old, 3, "2班", actor="t")
+    store.schools.place_pupils(
+        old, {pupil.patron_id: room.class_id}, school_year=2026, on=today, reason="", actor="t"
+    )
+    assert [each.class_name for each in lists.find_pupils(old, CLASS, actor="t")] == ["三年级2班"]
+    store.schools.transfer_pupil(pupil.patron_id, new, None, school_year=2026, on=today, actor="t")
+    for query in (CLASS, PupilQuery(id_number=ID_NUMBER), PupilQuery(name="张")):
+        assert lists.find_pupils(old, query, actor="t") == ()
+    assert len(lists.find_pupils(new, PupilQuery(id_number=ID_NUMBER), actor="t")) == 1
+    assert lists.export_pupils(old, actor="t") == ()
+    assert pupil.patron_id not in {line.subject for line in lists.read_log(KOHA_A, school=old)}
+    assert [(each.school.code, each.counts["active"]) for each in lists.count(KOHA_A)] == [
+        ("s2", 1)
+    ]

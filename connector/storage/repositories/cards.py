@@ -22,6 +22,7 @@ from connector.domain.patron import StandingState
 from connector.errors import StorageConflict
 from connector.ports.cards import CARD_CHANGING, CardIssue, CardKind, HeldNumbers, NumberChange
 from connector.storage import tables
+from connector.storage.crypto import Keyring
 from connector.storage.repositories import person_rows
 from connector.storage.repositories.activations import next_number
 from connector.storage.repositories.loan_rows import UNCLOSED_SQL
@@ -64,15 +65,10 @@ class StoredCards:
             rows = connection.execute(query).all()
         return {kind: HeldNumbers(held - retired, retired) for kind, held, retired in rows}
 
-    def is_retired(self, patron_id: PatronId, identifier: Identifier) -> bool:
-        """Say whether this number of his is dead."""
-        digests = [digest for _, digest in self._work.keyring.digests(identifier)]
-        query = (
-            select(_NUMBER.c.identifier_id)
-            .where(_NUMBER.c.person_id == patron_id, _NUMBER.c.kind == identifier.kind)
-            .where(_NUMBER.c.digest.in_(digests), _NUMBER.c.retired_at.is_not(None))
-        )
+    def has_number(self, patron_id: PatronId, identifier: Identifier) -> bool:
+        """Say whether this number is his, alive or dead."""
         with self._work.database.read() as connection:
+            query = _held(self._work.keyring, patron_id, identifier)
             return connection.execute(query).first() is not None
 
     @retry_once
@@ -100,7 +96,7 @@ class StoredCards:
 
     @retry_once
     def begin_change(
-        self, patron_id: PatronId, *, cards: CardRange, actor: str
+        self, patron_id: PatronId, lost: Identifier | None, *, cards: CardRange, actor: str
     ) -> NumberChange | None:
         """Kill every number that hangs on a lost card, and take a new card number for him."""
         with self._work.begin() as unit:
@@ -108,6 +104,8 @@ class StoredCards:
             under_way = unit.connection.execute(_changing(patron_id)).one_or_none()
             if under_way is not None:
                 return _change(under_way)
+            if lost is not None and _is_dead(unit, patron_id, lost):
+                raise StorageConflict("reported_before")
             retired = _retire(unit, patron_id, _LOST_KINDS)
             _end_issues(unit, patron_id, None, "lost")
             unit.audit(
@@ -225,6 +223,20 @@ class StoredCards:
                     institution=home,
                 )
         return gone
+
+
+def _held(keyring: Keyring, patron_id: PatronId, identifier: Identifier) -> Select[Any]:
+    digests = [digest for _, digest in keyring.digests(identifier)]
+    return select(_NUMBER.c.retired_at).where(
+        _NUMBER.c.person_id == patron_id,
+        _NUMBER.c.kind == identifier.kind,
+        _NUMBER.c.digest.in_(digests),
+    )
+
+
+def _is_dead(unit: UnitOfWork, patron_id: PatronId, identifier: Identifier) -> bool:
+    held = unit.connection.execute(_held(unit.keyring, patron_id, identifier)).first()
+    return held is not None and held.retired_at is not None
 
 
 def _active(patron_id: PatronId) -> Select[Any]:

@@ -74,7 +74,11 @@ class StoredLists:
         return tuple(found)
 
     def list_places(
-        self, institution: InstitutionId, *, school_year: int | None = None
+        self,
+        institution: InstitutionId,
+        *,
+        school_year: int | None = None,
+        patrons: Collection[PatronId] | None = None,
     ) -> Mapping[PatronId, tuple[str, ClassName]]:
         """Return school id and class of the pupils of a library."""
         member, room, grade = tables.class_membership, tables.school_class, tables.grade
@@ -89,11 +93,15 @@ class StoredLists:
             query = query.where(member.c.until.is_(None))
         else:
             query = query.where(member.c.school_year == school_year)
+        pieces = [None] if patrons is None else list(in_pieces(patrons))
+        found: dict[PatronId, tuple[str, ClassName]] = {}
         with self._database.read() as connection:
-            return {
-                PatronId(row.person_id): (row.school_id, ClassName(row.level, row.name))
-                for row in connection.execute(query)
-            }
+            for piece in pieces:
+                part = query if piece is None else query.where(member.c.person_id.in_(piece))
+                for row in connection.execute(part):
+                    place = (row.school_id, ClassName(row.level, row.name))
+                    found[PatronId(row.person_id)] = place
+        return found
 
     def search_log(
         self,
