@@ -179,7 +179,7 @@ def _find(cli: CliContext, batch_or_id: str, row: int | None, library: str | Non
 
 
 def _read_json() -> Mapping[str, object]:
-    document = _parse(click.get_text_stream("stdin").read(_LONGEST_INPUT))
+    document = _parse(sys.stdin.read(_LONGEST_INPUT))
     if not isinstance(document, dict) or not all(
         value is None or isinstance(value, str | int) for value in document.values()
     ):
