@@ -2,7 +2,7 @@
 
 import struct
 
-FREE, END, FAT_SECTOR = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD
+FREE, END, FAT_SECTOR, MORE_FAT_SECTOR = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD, 0xFFFFFFFC
 SECTOR, MINI, CUTOFF = 512, 64, 4096
 
 
@@ -41,19 +41,25 @@ def make_compound_file(streams):
             "<HBBIII36sIQ", len(text), 5 if is_root else 2, 1, FREE, right, child, b"", first, size
         )
     directory = add_chain(entries + b"\0" * (-len(entries) % SECTOR))
-    fat_sectors = 1
-    while (len(sectors) + fat_sectors) * 4 > fat_sectors * SECTOR:
+    fat_sectors, more = 1, 0
+    while (len(sectors) + fat_sectors + more) * 4 > fat_sectors * SECTOR:
         fat_sectors += 1
-    where = range(len(sectors), len(sectors) + fat_sectors)
-    fat += [FAT_SECTOR] * fat_sectors
+        more = max(0, -(-(fat_sectors - 109) // 127))
+    where = list(range(len(sectors), len(sectors) + fat_sectors))
+    first_more = len(sectors) + fat_sectors
+    fat += [FAT_SECTOR] * fat_sectors + [MORE_FAT_SECTOR] * more
     table = struct.pack(f"<{len(fat)}I", *fat)
-    table += b"\xff" * (-len(table) % SECTOR)
+    table += b"\xff" * (fat_sectors * SECTOR - len(table))
+    for number in range(more):
+        listed = where[109 + 127 * number : 109 + 127 * (number + 1)]
+        following = first_more + number + 1 if number + 1 < more else END
+        table += struct.pack("<128I", *listed, *[FREE] * (127 - len(listed)), following)
     header = struct.pack(
         "<8s16sHHHHH6sIIIIIIIII",
         b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"", 0x3E, 3, 0xFFFE, 9, 6, b"", 0, fat_sectors,
-        directory, 0, CUTOFF, mini_fat_first, bool(mini_fat), END, 0,
+        directory, 0, CUTOFF, mini_fat_first, bool(mini_fat), first_more if more else END, more,
     )  # fmt: skip
-    header += struct.pack("<109I", *[*where, *[FREE] * (109 - fat_sectors)])
+    header += struct.pack("<109I", *where[:109], *[FREE] * (109 - len(where)))
     return header + b"".join(sectors) + table
 
 

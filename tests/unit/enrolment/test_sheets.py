@@ -53,6 +53,14 @@ def test_a_large_xls(tmp_path):
     assert roster.rows[1999].cells["name"] == "丁一一"
 
 
+def test_an_xls_whose_table_of_sectors_needs_more_sectors(tmp_path):
+    remark = "一" * 250
+    content = make_xls({"名册": [HEADERS, *[[*ROW, remark]] * 30_000]})
+    assert len(content) > 110 * 128 * 512
+    assert compound.count_xls_cells(content) == 30_001 * 6
+    assert len(read(tmp_path / "a.xls", content).rows) == 30_000
+
+
 def test_xls_with_a_password(tmp_path):
     content = make_xls({"名册": [HEADERS, ROW]}, before=record(0x002F, b"\0" * 54))
     assert error_of(tmp_path / "a.xls", content) == "file_password"
