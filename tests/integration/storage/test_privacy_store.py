@@ -315,7 +315,7 @@ def test_children_are_counted_by_opened_birth_dates(store, clock, full):
 
 
 def test_many_children_are_read_page_by_page(store, monkeypatch):
-    monkeypatch.setattr("connector.storage.repositories.privacy._PAGE", 2)
+    monkeypatch.setattr("connector.storage.repositories.privacy_figures._PAGE", 2)
     for number in range(5):
         store.people.add_person(
             PersonalData(name="某"), [Identifier("card", f"S{number}")], home=LIB,
