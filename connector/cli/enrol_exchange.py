@@ -268,6 +268,9 @@ def _note_refund(app: App, task_id: str, actor: str) -> None:
     task = _find_task(app, task_id, TaskKind.DEPOSIT_REFUND)
     if not app.store.tasks.finish_task(task.task_id, outcome="refunded", actor=actor):
         raise Refused("This task was done before.")
+    made = app.store.exchanges.find_exchange(str(task.detail.get("exchange", "")))
+    if made is not None and made.state is ExchangeState.ELSEWHERE:
+        app.store.exchanges.close_exchange(made.exchange_id, actor=actor)
     click.echo(f"Noted: the deposit of task {task.task_id[:8]} is refunded.")
 
 

@@ -58,7 +58,7 @@ APPLICATION_MOVES: Mapping[ApplicationState, frozenset[ApplicationState]] = {
     _S.ACTIVATING: frozenset(
         {_S.ACTIVE, _S.EXISTING_CARD, _S.LIBRARY_APPROVED, _S.REFUSED, _S.WITHDRAWN}
     ),
-    _S.EXISTING_CARD: frozenset({_S.ACTIVE, _S.WITHDRAWN}),
+    _S.EXISTING_CARD: frozenset({_S.ACTIVE, _S.LIBRARY_APPROVED, _S.WITHDRAWN}),
     _S.ACTIVE: frozenset({_S.WITHDRAWN}),
     _S.REFUSED: frozenset(),
     _S.WITHDRAWN: frozenset(),

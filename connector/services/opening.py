@@ -89,13 +89,12 @@ class CardOpening:
         current = self.store.fetch_application(application.application_id)
         if current is None:
             return Activation(application, ActivationOutcome.GONE), None
-        if current.state is _S.ACTIVE:
-            self._repair(current)
-            return Activation(current, ActivationOutcome.ALREADY_ACTIVE, current.card), None
-        if current.state not in _READY:
-            return Activation(current, ActivationOutcome.NOT_APPROVED), None
-        if not self._has_consent(current):
-            return self._send_back(current, actor), None
+        try:
+            settled = self._find_settled(current, actor)
+        except AdapterError as err:
+            return Activation(current, ActivationOutcome.FAILED, error=code_of(err)), err
+        if settled is not None:
+            return settled, None
         for _ in range(_NUMBERS_TO_TRY):
             begun = self.store.begin_activation(
                 current.application_id, cards=self.rules.cards, actor=actor, now=self.now()
@@ -107,6 +106,19 @@ class CardOpening:
             if error is None or failure.error != CARD_TAKEN:
                 break
         return failure, error
+
+    def _find_settled(self, current: Application, actor: str) -> Activation | None:
+        """Return what there is to say of an application for which no card is to be opened."""
+        if current.state is _S.ACTIVE:
+            self._repair(current)
+            return Activation(current, ActivationOutcome.ALREADY_ACTIVE, current.card)
+        if current.state not in _READY:
+            return Activation(current, ActivationOutcome.NOT_APPROVED)
+        if not self._has_consent(current):
+            return self._send_back(current, actor)
+        if current.state is _S.EXISTING_CARD and not self._is_free_again(current, actor):
+            return Activation(current, ActivationOutcome.EXISTING_CARD)
+        return None
 
     def _try_once(
         self, application: Application, actor: str, give_out: GiveOut
@@ -325,6 +337,34 @@ class CardOpening:
         self._tell("enrolment.existing_card", application)
         return Activation(application, ActivationOutcome.EXISTING_CARD)
 
+    def _is_free_again(self, application: Application, actor: str) -> bool:
+        """Say whether the account that stood in the way is gone, by the hand of the staff.
+
+        One that has our id already is an exchange that broke off; the exchange takes it up.
+        """
+        if self._find_ours(application) is not None:
+            return False
+        known = self.register.fetch_personal(application.patron_id)
+        if self._has_foreign_account(application, known):
+            return False
+        freed = self.store.move_application(
+            application.application_id,
+            _S.EXISTING_CARD,
+            _S.LIBRARY_APPROVED,
+            actor=actor,
+            now=self.now(),
+            reason="",
+        )
+        if freed and self.tasks is not None:
+            self.tasks.finish_about(
+                application.institution,
+                TaskKind.EXISTING_CARD,
+                about=application.application_id,
+                outcome="account_gone",
+                actor=actor,
+            )
+        return freed
+
     def _send_back(self, application: Application, actor: str) -> Activation:
         if application.state is _S.ACTIVATING:
             self._move(application, _S.LIBRARY_APPROVED, actor, "no_consent")
@@ -357,7 +397,7 @@ class CardOpening:
         )
 
 
-_READY = frozenset({_S.LIBRARY_APPROVED, _S.ACTIVATING})
+_READY = frozenset({_S.LIBRARY_APPROVED, _S.ACTIVATING, _S.EXISTING_CARD})
 _OUR_BLOCKS = (BlockReason.CONSENT_WITHDRAWN, BlockReason.CARD_CLOSING)
 
 

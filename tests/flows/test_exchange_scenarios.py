@@ -123,6 +123,8 @@ def test_s40_an_exchange_that_broke_off_is_repeated(
         with pytest.raises(KeyboardInterrupt):
             world.app.exchanges.adopt(stored(world, application), actor="librarian")
     assert stored(world, application).state is ApplicationState.EXISTING_CARD
+    assert open_card(world, application) == (ActivationOutcome.EXISTING_CARD, "")
+    assert world.ils("KOHA-A").stock.patrons[IlsPatronId("OLD1")].pin == "4711"
     world.app.exchanges.adopt(stored(world, application), actor="librarian")
     assert stored(world, application).card == "OLD1"
     with pytest.raises(ConfigurationError, match="does not wait"):

@@ -175,6 +175,14 @@ class StoredExchanges:
                 .where(number.c.kind == _OLD, number.c.retired_at.is_(None))
                 .values(retired_at=unit.now)
             )
+            if unit.connection.scalar(
+                select(tables.person.c.erased_at).where(tables.person.c.person_id == row.person_id)
+            ):
+                unit.connection.execute(
+                    update(_EXCHANGE)
+                    .where(_EXCHANGE.c.exchange_id == exchange_id)
+                    .values(old_account="")
+                )
             unit.audit(
                 "exchange.closed",
                 actor=actor,

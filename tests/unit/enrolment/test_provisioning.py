@@ -189,7 +189,7 @@ def test_an_account_that_is_there_is_not_touched(world, helpers):
     assert list(world.ils.stock.patrons) == ["OLD1"]
     assert world.ils.stock.patrons["OLD1"].pin == "old"
     assert world.ils.count_calls("upsert_patron") == 0
-    assert results(world.activate([application])) == [O.NOT_APPROVED]
+    assert results(world.activate([application])) == [O.EXISTING_CARD]
 
 
 def test_without_find_an_account_is_looked_for_by_the_number(world, helpers):
@@ -503,3 +503,68 @@ def test_an_identity_number_never_becomes_a_card_number(world, helpers):
         )
     (result,) = world.activate([application])
     assert CardRange("FD", 1, 9999).is_number(result.card)
+
+
+def test_a_card_is_opened_when_the_account_that_was_there_is_gone(world, helpers):
+    world.ils.new_patron("OLD1", identifiers={"id_card": helpers.id_number(1)})
+    (application,) = world.approved([helpers.pupil(1)])
+    world.activate([application])
+    world.ils.set_down()
+    assert results(world.activate([application])) == [O.FAILED]
+    world.ils.set_down(down=False)
+    assert world.state_of(application) is S.EXISTING_CARD
+    world.ils.close_patron("OLD1")
+    assert results(world.activate([application])) == [O.ACTIVATED]
+    (task,) = world.store.tasks.list_tasks(world.library, include_done=True)
+    assert task.outcome == "account_gone"
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL."""
+
+
+@pytest.mark.parametrize("step", ["begin_activation", "finish_activation"])
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_killed_at_a_step_of_our_own(world, helpers, monkeypatch, step, side):
+    (application,) = world.approved([helpers.pupil(1)])
+    real, given = getattr(world.store.enrolment, step), []
+
+    def kill(*arguments, **more):
+        if side == "after":
+            real(*arguments, **more)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store.enrolment, step, kill)
+        with pytest.raises(Killed):
+            world.provisioning.activate([application], actor="x", on_result=given.append)
+    world.pass_time(minutes=3)
+    world.provisioning.activate([application], actor="x", on_result=given.append)
+    assert world.state_of(application) is S.ACTIVE
+    (account,) = world.ils.stock.patrons.values()
+    pins = [result for result in given if result.pin]
+    assert pins[-1].pin == account.pin
+    assert [result.is_pin_new for result in pins] == [False, True][: len(pins)]
+    assert len(pins) == (2 if (step, side) == ("finish_activation", "before") else 1)
+
+
+@pytest.mark.parametrize("step", ["find_patron", "upsert_patron"])
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_killed_while_the_ils_is_asked(world, helpers, monkeypatch, step, side):
+    (application,) = world.approved([helpers.pupil(1)])
+    real = getattr(world.ils, step)
+
+    def kill(*arguments, **more):
+        if side == "after":
+            real(*arguments, **more)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.ils, step, kill)
+        with pytest.raises(Killed):
+            world.activate([application])
+    assert world.state_of(application) is S.ACTIVATING
+    world.pass_time(minutes=3)
+    (result,) = world.activate([application])
+    assert (result.outcome, len(world.ils.stock.patrons)) == (O.ACTIVATED, 1)
+    assert world.ils.stock.patrons[result.card].pin == result.pin
