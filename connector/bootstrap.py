@@ -23,6 +23,7 @@ from connector.plugins.manager import Plugins, build_plugins
 from connector.ports.clock import Clock, utc_now
 from connector.ports.enrolment import School
 from connector.ports.ils import AdapterContext, AdapterSpec, IlsAdapter
+from connector.services.account_expiry import AccountExpiry
 from connector.services.cards import CardService
 from connector.services.circulation import CirculationService
 from connector.services.classes import SchoolsService
@@ -87,6 +88,7 @@ class Application:
     exchanges: ExchangeService
     schools: SchoolsService
     school_year: SchoolYearService
+    account_expiry: AccountExpiry
     cards: CardService
     lists: ListService
     gateway: Gateway
@@ -348,6 +350,12 @@ def build(
             libraries=libraries,
             now=now,
             grace=timedelta(days=settings.enrolment.grace_days),
+        ),
+        account_expiry=AccountExpiry(
+            schools=store.schools,
+            register=store.people,
+            adapters=adapters,
+            categories={code: each.category for code, each in rules.items()},
         ),
         cards=CardService(
             register=store.people,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ from connector.errors import NotFound, RecordError
 from connector.ports.enrolment import School
 from connector.ports.schools import Campaign
 from connector.ports.tasks import TaskKind
+from connector.services.account_expiry import ExtensionReport
 from connector.services.school_year import PromotionReport
 
 __all__ = ["COMMANDS"]
@@ -115,10 +117,14 @@ def promote(
                 school, class_map, school_year=target_year, actor=actor, on_progress=progress.show
             )
         plan = report.plan
+    document = _describe_plan(plan, school, language) | _describe_report(report)
+    if report is not None:
+        told = cli.app.account_expiry.extend(school.institution)
+        document |= {"accounts": asdict(told)}
     if as_json:
-        write_json(_describe_plan(plan, school, language) | _describe_report(report))
+        write_json(document)
     elif report is not None:
-        click.echo(_summary(report, language))
+        click.echo(_summary(report, told, language))
     sys.exit(1 if plan.problems else 0)
 
 
@@ -242,16 +248,19 @@ def _print_plan(plan: PromotionPlan, school: School, language: str, *, dry_run: 
     click.echo(count + ending)
 
 
-def _summary(report: PromotionReport, language: str) -> str:
+def _summary(report: PromotionReport, told: ExtensionReport, language: str) -> str:
+    open_ones = told.failed + told.by_hand
     if language.startswith("en"):
+        rest = "; the worker tries again" if told.failed else "; change them there"
         return (
             f"Done: {report.moved} moved, {report.left} left; {report.dropped} applications "
             f"without a card closed, {report.expiries} cards with another last day."
-        )
+        ) + (f" {open_ones} accounts end too early in the library system{rest}." * bool(open_ones))
+    rest = "，后台将重试" if told.failed else "，请在馆方系统中修改"
     return (
         f"已完成：升级{report.moved}人，离校{report.left}人；关闭未办证的申请{report.dropped}件，"
         f"更改证件有效期{report.expiries}张。"
-    )
+    ) + (f"馆方系统中有{open_ones}个账户有效期过短{rest}。" * bool(open_ones))
 
 
 # --- expiry

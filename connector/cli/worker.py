@@ -45,6 +45,7 @@ def list_jobs(app: Application) -> tuple[Job, ...]:
         Job("feeds", app.feeds.run_all, _MINUTE_S),
         Job("purge", partial(_purge_unanswered, app), _HOUR_S),
         Job("expire", partial(_expire_cards, app), _HOUR_S),
+        Job("extend", partial(_extend_accounts, app), _HOUR_S),
         Job("retention", partial(app.retention.run, actor=_ACTOR), _DAY_S),
     )
 
@@ -94,3 +95,8 @@ def _purge_unanswered(app: Application) -> None:
 def _expire_cards(app: Application) -> None:
     for code in app.libraries:
         app.school_year.expire_due(code, actor=_ACTOR)
+
+
+def _extend_accounts(app: Application) -> None:
+    for code in app.libraries:
+        app.account_expiry.extend(code)

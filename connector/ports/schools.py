@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Protocol
 
-from connector.domain.ids import InstitutionId, PatronId
+from connector.domain.ids import IlsPatronId, InstitutionId, PatronId
 from connector.ports.enrolment import School
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Membership",
     "SchoolClass",
     "SchoolStore",
+    "ShortAccount",
 ]
 
 
@@ -121,6 +122,16 @@ class Campaign:
     opens: date
     closes: date
     levels: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class ShortAccount:
+    """An account that ends in the ILS before the pupil's card does; ``expires`` is the card's."""
+
+    patron_id: PatronId
+    ils_patron: IlsPatronId
+    kind: str
+    expires: date
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +269,10 @@ class SchoolStore(Protocol):
 
     def list_expired(self, institution: InstitutionId, before: date) -> tuple[PatronId, ...]:
         """Return whose open cards had their last day before ``before``."""
+        ...
+
+    def list_short_accounts(self, institution: InstitutionId) -> tuple[ShortAccount, ...]:
+        """Return the accounts at his own library that end before the pupil's open card does."""
         ...
 
     # --- calendars, liaisons, campaigns

@@ -17,8 +17,10 @@ from connector.enrolment.class_map import read_class_map, write_class_map
 from connector.errors import ConfigurationError, NotFound
 from connector.ports.enrolment import RowOutcome, School
 from connector.ports.schools import ClassMember
+from connector.services.account_expiry import ExtensionReport
 from connector.services.provisioning import ActivationOutcome
 from connector.services.roster import ImportReport
+from connector.testing.faults import Fault, FaultKind
 from tests.support.pupils import enrol_pupil
 from tests.support.world import World
 
@@ -174,6 +176,19 @@ def test_s27_a_pupil_who_repeats_a_year_gets_a_later_last_day(world):
     report = world.app.school_year.promote(school, class_map, school_year=2027, actor="staff")
     assert report.expiries == 1
     assert expiry_of(world, patron) == date(2029, 11, 29)
+    ils = world.ils("KOHA-A")
+    (account,) = ils.stock.patrons.values()
+    name, pin, phone = account.name, account.pin, account.phone
+    ils.fail("adopt_patron", Fault(FaultKind.NOT_SENT))
+    assert world.app.account_expiry.extend(HOME) == ExtensionReport(failed=1)
+    assert account.expires == date(2028, 11, 29)
+    assert world.app.account_expiry.extend(HOME) == ExtensionReport(extended=1)
+    assert world.app.account_expiry.extend(HOME) == ExtensionReport()
+    assert (account.expires, account.name) == (date(2029, 11, 29), name)
+    assert (account.pin, account.phone) == (pin, phone)
+    world.clock.set_local("2029-01-10 10:00")
+    world.add_items("KOHA-A", "B1")
+    assert world.kiosk().checkout(account.card, "B1").fixed["ok"] == "1"
 
 
 # --- scenario 28

@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 from sqlalchemy import Row, delete, func, select, update
 
 from connector.domain.enrolment import CLOSED_STATES, ApplicationState, ConsentScope
-from connector.domain.ids import InstitutionId, PatronId
-from connector.domain.patron import StandingState
+from connector.domain.ids import IlsPatronId, InstitutionId, PatronId
+from connector.domain.patron import EXCHANGED_ACCOUNT, StandingState
 from connector.errors import StorageConflict
-from connector.ports.schools import Calendar, Campaign, CampaignCounts, Liaison
+from connector.ports.schools import Calendar, Campaign, CampaignCounts, Liaison, ShortAccount
 from connector.ports.store import PersonalData
 from connector.storage import tables
 from connector.storage.repositories import person_rows
@@ -361,6 +361,31 @@ class StoredSchoolYear:
         )
         with self._work.database.read() as connection:
             return tuple(PatronId(found) for found in connection.scalars(query))
+
+    def list_short_accounts(self, institution: InstitutionId) -> tuple[ShortAccount, ...]:
+        """Return the accounts at his own library that end before the pupil's open card does."""
+        person, account = tables.person.c, tables.ils_account.c
+        query = (
+            select(account.person_id, account.ils_patron, account.kind, person.expires)
+            .join(tables.person, person.person_id == account.person_id)
+            .where(
+                account.institution == institution,
+                person.institution == institution,
+                account.kind != EXCHANGED_ACCOUNT,
+                account.expires < person.expires,
+                person.state.in_(_VALID),
+                person.closing == "",
+                person.erased_at.is_(None),
+            )
+            .order_by(account.expires, account.person_id)
+        )
+        with self._work.database.read() as connection:
+            return tuple(
+                ShortAccount(
+                    PatronId(row.person_id), IlsPatronId(row.ils_patron), row.kind, row.expires
+                )
+                for row in connection.execute(query)
+            )
 
 
 def _erase_liaison(unit: UnitOfWork, person_id: str, *, institution: str, actor: str) -> None:
