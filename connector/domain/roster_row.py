@@ -154,7 +154,7 @@ _DOTS = str.maketrans(dict.fromkeys("•・‧∙⋅．･●ꞏ⸱", "·"))
 _NAME_MARKS = frozenset(" ·'-.〇")
 _NAME_LENGTH = range(2, 51)
 _TEXT_LENGTH = 60
-_FORMULA_STARTS = frozenset("=+-@")
+_FORMULA_STARTS = frozenset("=+-@＝＋－＠")
 _EXACT_FLOAT = 10**15
 _DISTRICT_ENDINGS = ("自治县", "区", "县", "市")
 _ANSWERS: Mapping[str, str] = {
@@ -285,23 +285,23 @@ class _RowReader:
         self.problems: list[RowProblem] = []
 
     def read(self) -> StudentRecord | list[RowProblem]:
-        identity, student = self._read_numbers()
+        get = self._cells.get
+        identity, student = self._read_numbers(get("id_number"), get("student_no"))
         known = identity or student
-        school_class = self._rules.read_class(
-            self._cells.get("class_name"), self._cells.get("grade")
-        )
+        school_class = self._rules.read_class(get("class_name"), get("grade"))
         for column, code in school_class.problems:
             self._report(column, code)
         if known is not None:
             self._check_age(known, school_class.level)
-        name = self._read_name("name")
-        guardian_name = self._read_name("guardian_name")
+        name = self._read_name("name", get("name"))
+        guardian_name = self._read_name("guardian_name", get("guardian_name"))
         if name and name == guardian_name:
             self._report("guardian_name", "guardian_is_pupil")
-        phone, guardian_phone = self._read_phone("phone"), self._read_phone("guardian_phone")
+        phone = self._read_phone("phone", get("phone"))
+        guardian_phone = self._read_phone("guardian_phone", get("guardian_phone"))
         if phone == "" and guardian_phone == "":
             self._report("phone", "needs_guardian")
-        card_no = self._read_text("card_no")
+        card_no = self._read_text("card_no", get("card_no"))
         district = self._read_district()
         willing = self._read_willing()
         if self.problems or known is None:
@@ -328,20 +328,17 @@ class _RowReader:
     def _report(self, column: str, code: str) -> None:
         self.problems.append(RowProblem(code, self._row, column))
 
-    def _read_numbers(self) -> tuple[IdentityNumber | None, StudentNumber | None]:
+    def _read_numbers(
+        self, raw: object, raw_student: object
+    ) -> tuple[IdentityNumber | None, StudentNumber | None]:
         today = self._rules.today
-        identity = student = None
-        if _is_blank(self._cells.get("student_no")):
-            number = parse_identity_number(self._cells.get("id_number"), today=today)
-            identity = self._accept("id_number", number)
-        else:
-            student = self._accept(
-                "student_no", parse_student_number(self._cells.get("student_no"), today=today)
-            )
-            if not _is_blank(self._cells.get("id_number")):
-                number = parse_identity_number(self._cells.get("id_number"), today=today)
-                identity = self._accept("id_number", number)
-        return identity, student
+        student = None
+        if not _is_blank(raw_student):
+            found = parse_student_number(raw_student, today=today)
+            student = self._accept("student_no", found)
+            if _is_blank(raw):
+                return None, student
+        return self._accept("id_number", parse_identity_number(raw, today=today)), student
 
     def _accept(self, column: str, number: _Number | IdentityProblem) -> _Number | None:
         if isinstance(number, IdentityProblem):
@@ -362,23 +359,21 @@ class _RowReader:
             return
         self._report("id_number" if isinstance(known, IdentityNumber) else "student_no", code)
 
-    def _read_name(self, column: str) -> str:
-        raw = self._cells.get(column)
+    def _read_name(self, column: str, raw: object) -> str:
         if isinstance(raw, str) and _USUAL_NAME.fullmatch(raw):
             return raw
         name = _join_name(clean_text(raw))
         if not name:
             if column == "name":
                 self._report(column, "name_missing")
-        elif not all(_is_name_character(ch) for ch in name) or not any(map(str.isalpha, name)):
+        elif not _is_name(name):
             self._report(column, "name_characters")
         elif len(name) not in _NAME_LENGTH:
             self._report(column, "name_length")
         return name
 
-    def _read_phone(self, column: str) -> str | None:
+    def _read_phone(self, column: str, raw: object) -> str | None:
         """Return the digits, empty for an empty cell, None for what is no phone number."""
-        raw = self._cells.get(column)
         if isinstance(raw, str) and _MOBILE.fullmatch(raw):
             return raw
         text = _PHONE_MARKS.sub("", normalise_text(clean_text(raw)))
@@ -388,8 +383,7 @@ class _RowReader:
         self._report(column, "phone_format")
         return None
 
-    def _read_text(self, column: str) -> str:
-        raw = self._cells.get(column)
+    def _read_text(self, column: str, raw: object) -> str:
         if raw is None:
             return ""
         if isinstance(raw, str) and _USUAL_TEXT.fullmatch(raw):
@@ -403,7 +397,7 @@ class _RowReader:
     def _read_district(self) -> str:
         if "district" not in self._cells:
             return ""
-        district = self._read_text("district")
+        district = self._read_text("district", self._cells["district"])
         if code := self._rules.check_district(district):
             self._report("district", code)
         return district
@@ -456,8 +450,15 @@ def _is_odd_text(text: str) -> bool:
     return text[:1] in _FORMULA_STARTS or len(text) > _TEXT_LENGTH
 
 
-def _is_name_character(char: str) -> bool:
-    return char.isalpha() or char in _NAME_MARKS or unicodedata.category(char).startswith("M")
+def _is_name(text: str) -> bool:
+    return (
+        text[0] not in _FORMULA_STARTS
+        and any(map(str.isalpha, text))
+        and all(
+            ch.isalpha() or ch in _NAME_MARKS or unicodedata.category(ch).startswith("M")
+            for ch in text
+        )
+    )
 
 
 def _day_number(day: date, years_ago: int = 0) -> int:

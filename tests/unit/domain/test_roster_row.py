@@ -193,6 +193,19 @@ def test_names(raw, name):
     assert parse(name=raw).name == name
 
 
+@pytest.mark.parametrize(
+    "raw", ["-Anna", "=丁一", "+丁一", "@丁一", "＝丁一", "--", "·", "丁=一", "丁1", "丁\n=1"]
+)
+def test_what_is_no_name(raw):
+    assert codes(name=raw) == {("name", "name_characters")}
+
+
+@pytest.mark.parametrize("raw", ["=1+1", "+1", "-1", "@x", "＝1", "＠x", " =1", "\u200b=1", "\t=1"])
+def test_texts_that_a_spreadsheet_would_compute(raw):
+    for column in ("class_name", "card_no"):
+        assert codes(**{column: raw}) == {(column, "text_format")}
+
+
 def test_the_pupils_name_as_the_guardians():
     assert codes(guardian_name="丁 一一") == {("guardian_name", "guardian_is_pupil")}
     assert codes(name="", guardian_name="") == {("name", "name_missing")}
