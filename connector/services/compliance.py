@@ -18,7 +18,6 @@ from datetime import date, datetime, timedelta, tzinfo
 from typing import Any, Protocol
 
 from connector.domain.identity import age_on
-from connector.domain.ids import InstitutionId
 from connector.ports.clock import Clock
 from connector.ports.privacy import ActionCount, Due, PrivacyStore
 from connector.ports.store import AuditLog
@@ -186,14 +185,18 @@ def _is_failing(entry: ActionCount) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ComplianceService:
-    """Makes the report."""
+    """Makes the report.
+
+    Attributes:
+        stale_after: (library, name) of each roster feed of the settings → when it is stale.
+    """
 
     store: PrivacyStore
     audit: AuditLog
     retention: RetentionService
     times: KeepingTimes
     terms: EnrolmentTerms
-    stale_after: Mapping[tuple[InstitutionId | str, str], timedelta]
+    stale_after: Mapping[tuple[str, str], timedelta]
     zone: tzinfo
     now: Clock
 
@@ -259,10 +262,11 @@ class ComplianceService:
         old = self.store.count_old_keys()
         if old.people + old.identifiers:
             yield Problem("old_keys", old.people + old.identifiers)
-        for feed in self.store.list_feeds():
-            limit = self.stale_after.get((feed.institution, feed.name))
-            if limit and (feed.last_ok_at is None or now - feed.last_ok_at > limit):
-                yield Problem("stale_feed", name=feed.name)
+        feeds = {(feed.institution, feed.name): feed.last_ok_at for feed in self.store.list_feeds()}
+        for (institution, name), limit in self.stale_after.items():
+            last = feeds.get((institution, name))
+            if last is None or now - last > limit:
+                yield Problem("stale_feed", name=name)
         for tasks in self.store.count_open_tasks(now - _TASK_DAYS):
             yield Problem("overdue_task", tasks.count, tasks.kind)
         if late := self.store.count_closings(now - _CLOSING_DAYS):

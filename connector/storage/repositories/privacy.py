@@ -111,7 +111,7 @@ class StoredPrivacy(StoredRetention, StoredFigures):
     def collect_records(self, patron_id: PatronId) -> HeldRecords:
         """Return everything that is held about a person, opened."""
         found: dict[str, Sequence[Mapping[str, object]]] = {}
-        with self._work.database.read() as connection:
+        with self._work.database.snapshot() as connection:
             rows = {
                 table: connection.execute(
                     select(table)

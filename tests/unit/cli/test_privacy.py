@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 import stat
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import delete, insert, update
 
 from connector.domain.ids import IlsPatronId, InstitutionId
 from connector.errors import AdapterUnavailable
@@ -316,6 +317,24 @@ def test_report_tells_unmasked_lists_and_searches_that_met_another_schools_child
     assert document["failed"] == [{"actor": "wang", "action": "pupils.searched", "count": 1}]
     assert {"actor": "li", "action": "pupils.exported", "count": 2} in document["looked"]
     assert {"scope": "card", "answer": "refused", "count": 1} in document["consents"]
+
+
+def test_report_names_feeds_that_are_stale(onecard, application, full):
+    stale_after = {("LIB", "never"): timedelta(days=3), ("LIB", "late"): timedelta(days=3),
+                   ("LIB", "fresh"): timedelta(days=30)}  # fmt: skip
+    with application.store.work.begin() as unit:
+        for name in ("late", "fresh"):
+            unit.connection.execute(
+                insert(tables.feed_state).values(
+                    institution="LIB", name=name, last_ok_at=application.now() - timedelta(days=9)
+                )
+            )
+    service = replace(application.compliance, stale_after=stale_after)
+    problems = service.make_report(2026, actor="li").problems
+    assert [problem.name for problem in problems if problem.code == "stale_feed"] == [
+        "never",
+        "late",
+    ]
 
 
 def test_report_of_a_year_without_anything(onecard, installation):
