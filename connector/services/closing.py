@@ -298,7 +298,12 @@ class ClosingService:
                 outcome="closed",
                 actor=_ACTOR,
             )
-        if closing.reason.erases or not closing.was_opened:
+        now_is = self.store.find_closing(closing.patron_id)
+        if now_is is None:  # taken back while the ILS was asked: his guardian consents again
+            return ClosingReport()
+        if now_is.reason.erases or not closing.was_opened:
+            # An application entered since ends with him; with a consent he would be taken back.
+            self.begin(closing.patron_id, now_is.reason, actor=_ACTOR)
             self.register.erase_person(closing.patron_id, actor=_ACTOR)
             return _ERASED
         if self.store.finish_closing(closing.patron_id, actor=_ACTOR):

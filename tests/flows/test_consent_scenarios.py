@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from connector.domain.closing import ClosingReason
 from connector.domain.consent import ConsentVerdict
-from connector.domain.enrolment import ApplicationState, ConsentScope
+from connector.domain.enrolment import ApplicationState, ConsentScope, Route
 from connector.domain.ids import Identifier, IlsPatronId, InstitutionId
 from connector.domain.loan import LoanState
 from connector.domain.patron import StandingState
 from connector.enrolment.consent_list import read_answers
+from connector.ports.enrolment import NewApplication
 from connector.ports.tasks import TaskKind
 from connector.services.consent_answers import LineOutcome, list_lines, take_answers
 from connector.services.provisioning import ActivationOutcome
@@ -418,3 +420,108 @@ def test_s07_a_wider_text_asks_again_and_leaves_open_cards_alone(
     assert result.outcome is ActivationOutcome.ACTIVATED
     (standing,) = app.consents.list_standings(KOHA_A)
     assert standing.verdict is ConsentVerdict.HOLDS
+
+
+# --- leavers, and who comes back -----------------------------------------------------------------
+
+
+def test_a_leavers_account_is_closed_and_his_data_are_kept(world: World, pupil: Pupil) -> None:
+    app, kiosk = world.app, world.kiosk()
+    borrow(world, pupil, "B1")
+    assert app.closing.begin(pupil.patron_id, ClosingReason.LEFT, actor="teacher")
+    assert app.closing.sweep(KOHA_A).waiting == 1
+    world.add_items("KOHA-A", "B2")
+    refused = kiosk.checkout(pupil.card, "B2")
+    assert (refused.fixed["ok"], "过期" in (refused.get("AF") or "")) == ("0", True)
+    assert kiosk.checkin("B1").fixed["ok"] == "1"
+    world.clock.advance(minutes=1)
+    assert app.closing.sweep(KOHA_A).kept == 1
+    assert world.ils("KOHA-A").stock.patrons[IlsPatronId(pupil.card)].closed
+    assert app.store.people.fetch_personal(pupil.patron_id).name == NAME
+    (person,) = world.rows("person")
+    assert (person["closing"], person["closing_step"]) == ("left", "")
+    for scanned in (pupil.card, ID_NUMBER):  # closed in the ILS, and still not a stranger
+        answer = kiosk.checkout(scanned, "B2")
+        assert (answer.fixed["ok"], "过期" in (answer.get("AF") or "")) == ("0", True)
+        assert kiosk.information(scanned).fixed["patron_status"][:2] == "YY"
+    assert app.closing.sweep(KOHA_A).due == 0
+
+
+def test_who_is_kept_and_withdraws_later_is_erased(world: World, pupil: Pupil) -> None:
+    app = world.app
+    app.closing.begin(pupil.patron_id, ClosingReason.LEFT, actor="teacher")
+    assert app.closing.sweep(KOHA_A).kept == 1
+    withdraw(world, pupil)
+    assert app.store.people.find_person([Identifier("id_card", ID_NUMBER)]) is None
+    assert app.store.enrolment.is_refused([Identifier("id_card", ID_NUMBER)], KOHA_A)
+
+
+def test_an_applicant_who_leaves_before_his_card_is_open_is_not_kept(world: World) -> None:
+    app = world.app
+    applicant = enrol_pupil(app, add_school(app, "s1"), NAME, ID_NUMBER, open_card=False)
+    assert app.closing.begin(applicant.patron_id, ClosingReason.LEFT, actor="teacher")
+    assert app.closing.sweep(KOHA_A).erased == 1
+    assert world.ils("KOHA-A").calls == []
+    found = app.store.enrolment.fetch_application(applicant.application.application_id)
+    assert found is not None
+    assert (found.state, found.reason) == (ApplicationState.WITHDRAWN, "left")
+
+
+def test_a_guardian_who_agrees_again_while_books_are_out_keeps_the_pupil(
+    world: World, pupil: Pupil
+) -> None:
+    app = world.app
+    borrow(world, pupil, "B1")
+    withdraw(world, pupil)
+    ils = world.ils("KOHA-A")
+    assert ils.stock.patrons[IlsPatronId(pupil.card)].blocks
+    store, school = app.store.enrolment, add_school(app, "s1")
+    new = NewApplication(pupil.patron_id, KOHA_A, school.school_id, Route.BATCH)
+    world.clock.advance(days=1)
+    again = store.add_application(new, actor="clerk", now=world.clock())
+    report = app.consents.record([again], [ConsentScope.CARD], evidence="F9", actor="teacher")
+    assert report.done == 1
+    assert not store.is_refused([Identifier("id_card", ID_NUMBER)], KOHA_A)
+    world.add_items("KOHA-A", "B3")
+    assert world.kiosk().checkout(pupil.card, "B3").fixed["ok"] == "0"
+    assert world.kiosk().checkin("B1").fixed["ok"] == "1"
+    assert app.closing.sweep(KOHA_A).due == 0
+    for old, following in pairwise(
+        (
+            ApplicationState.ENTERED,
+            ApplicationState.SCHOOL_REVIEWED,
+            ApplicationState.LIBRARY_APPROVED,
+        )
+    ):
+        assert store.move_application(
+            again.application_id, old, following, actor="x", now=world.clock()
+        )
+    (result,) = app.provisioning(KOHA_A).activate([again], actor="librarian")
+    assert (result.outcome, result.card) == (ActivationOutcome.ACTIVATED, pupil.card)
+    borrow(world, pupil, "B2")
+
+
+def test_a_consent_for_a_closed_application_is_not_recorded(world: World, pupil: Pupil) -> None:
+    borrow(world, pupil, "B1")
+    withdraw(world, pupil)
+    before = world.rows("consent")
+    report = world.app.consents.record(
+        [pupil.application], [ConsentScope.CARD], evidence="F", actor="teacher"
+    )
+    assert (report.done, report.skipped) == (0, 1)
+    assert world.rows("consent") == before
+
+
+def test_an_attempt_under_way_is_waited_for(world: World) -> None:
+    """The guardian withdraws while the account is being made."""
+    app, ils = world.app, world.ils("KOHA-A")
+    applicant = enrol_pupil(app, add_school(app, "s1"), NAME, ID_NUMBER, open_card=False)
+    rules = app.enrolment.rules_of(KOHA_A)
+    assert app.store.enrolment.begin_activation(
+        applicant.application.application_id, cards=rules.cards, actor="x", now=world.clock()
+    )
+    withdraw(world, applicant)
+    assert app.closing.sweep(KOHA_A).erased == 0
+    assert ils.calls == []
+    world.clock.advance(minutes=3)
+    assert app.closing.sweep(KOHA_A).erased == 1
