@@ -20,8 +20,8 @@ from connector.cli.enrol_shared import (
     parse_rows,
     print_table,
 )
+from connector.domain.class_names import ClassName
 from connector.domain.identity import mask_name, mask_number
-from connector.domain.school import grade_name
 from connector.errors import NotFound
 from connector.ports.enrolment import Batch
 from connector.ports.schools import ClassMember
@@ -122,7 +122,7 @@ def _list_leavers(cli: CliContext, batch: Batch, language: str) -> list[dict[str
 def _class_of(member: ClassMember | None, language: str) -> str:
     if member is None:
         return ""
-    return grade_name(member.school_class.level, language) + member.school_class.name
+    return ClassName(member.school_class.level, member.school_class.name).title(language)
 
 
 _WORDS: Mapping[str, Mapping[str, str]] = {

@@ -208,13 +208,13 @@ class RosterLeavers:
     def _let_go(self, leaver: Leaver, batch: Batch, actor: str) -> bool:
         """Let one pupil go, unless he is elsewhere by now; say whether he left."""
         application = self.store.find_application(leaver.patron_id)
-        if (
-            application is None
-            or application.state in CLOSED_STATES
-            or application.school_id != batch.school_id
-        ):
+        if application is None or application.school_id != batch.school_id:
             self.rosters.decide_leaver(leaver, LeaverState.KEPT, actor=actor)
             return False
+        if application.state in CLOSED_STATES:  # by this import before it broke off, or otherwise
+            has_left = application.reason == ClosingReason.LEFT
+            state = LeaverState.LEFT if has_left else LeaverState.KEPT
+            return self.rosters.decide_leaver(leaver, state, actor=actor) and has_left
         if application.state not in _OPENED:
             try:
                 self.store.erase_applicant(leaver.patron_id, actor=actor, now=self.now())
