@@ -49,9 +49,17 @@ _TEXT_FILES = frozenset({".csv", ".tsv", ".txt"})
 _DELIMITERS = ",\t;"
 """What may stand between the cells of a csv file, the likeliest first."""
 _WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
+_ODS_MANIFEST = "META-INF/manifest.xml"
 _WIDE = ("utf-16-le", "utf-16-be")
 _CALAMINE_ERRORS = (CalamineError, PasswordError, ZipError, XmlError)
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, EOFError)
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +191,17 @@ def _refuse_bomb(data: bytes) -> None:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 if any(name.lower().endswith("workbook.bin") for name in archive.namelist()):
                     raise RecordError(0, "file_not_spreadsheet")  # xlsb: we cannot tell its extent
+                if _has_ods_password(archive):
+                    raise RecordError(0, "file_password")
                 cells = find_largest_sheet(data, archive, max_bytes=_MAX_UNPACKED_BYTES)
         except _ZIP_ERRORS as err:
             raise RecordError(0, "file_not_spreadsheet") from err
     if cells > MAX_CELLS:
         raise RecordError(0, "sheet_too_wide")
+
+
+def _has_ods_password(archive: zipfile.ZipFile) -> bool:
+    if _ODS_MANIFEST not in archive.namelist():
+        return False
+    with archive.open(_ODS_MANIFEST) as file:
+        return b"encryption-data" in file.read(_CHUNK)

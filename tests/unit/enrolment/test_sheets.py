@@ -350,6 +350,20 @@ def test_an_encrypted_zip(tmp_path):
     assert error_of(path, bytes(content)) == "file_password"
 
 
+def test_an_ods_with_a_password(tmp_path):
+    kind = "application/vnd.oasis.opendocument.spreadsheet"
+    manifest = (
+        '<manifest:manifest xmlns:manifest="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0">'
+        f'<manifest:file-entry manifest:full-path="/" manifest:media-type="{kind}"/>'
+        '<manifest:file-entry manifest:full-path="content.xml" manifest:media-type="text/xml">'
+        '<manifest:encryption-data manifest:checksum="x"/></manifest:file-entry>'
+        "</manifest:manifest>"
+    )
+    path = tmp_path / "a.ods"
+    pack(path, {"mimetype": kind, "META-INF/manifest.xml": manifest, "content.xml": b"\x8f" * 99})
+    assert error_of(path) == "file_password"
+
+
 def test_a_method_that_is_not_known(tmp_path):
     path = tmp_path / "a.xlsx"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as archive:
