@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
@@ -525,3 +527,39 @@ def test_an_attempt_under_way_is_waited_for(world: World) -> None:
     assert ils.calls == []
     world.clock.advance(minutes=3)
     assert app.closing.sweep(KOHA_A).erased == 1
+
+
+def test_two_workers_close_nobody_twice(world: World) -> None:
+    app, ils = world.app, world.ils("KOHA-A")
+    pupils = [world.add_pupil(f"C{n}") for n in range(8)]
+    for patron_id in pupils:
+        assert app.closing.begin(patron_id, ClosingReason.CONSENT_WITHDRAWN, actor="librarian")
+    with ThreadPoolExecutor(max_workers=4) as threads:
+        reports = list(threads.map(lambda _: app.closing.sweep(KOHA_A), range(4)))
+    assert sum(report.erased for report in reports) == 8
+    closed = Counter(call.patron for call in ils.calls if call.operation == "close_patron")
+    assert set(closed.values()) == {1}
+    assert len(closed) == 8
+
+
+def test_killed_between_two_steps_is_taken_up_again(world: World, pupil: Pupil) -> None:
+    """The account is closed, and the process dies before our register knows."""
+    app, ils = world.app, world.ils("KOHA-A")
+
+    class Killed(BaseException):
+        pass
+
+    def dies(*args: object, **more: object) -> None:
+        raise Killed
+
+    store = app.store.closings
+    assert app.closing.begin(pupil.patron_id, ClosingReason.CONSENT_WITHDRAWN, actor="librarian")
+    store.drop_account = dies  # type: ignore[method-assign, assignment]
+    with pytest.raises(Killed):
+        app.closing.sweep(KOHA_A)
+    del store.drop_account
+    assert ils.stock.patrons[IlsPatronId(pupil.card)].closed
+    assert app.closing.sweep(KOHA_A).due == 0, "the lease of the dead one"
+    world.clock.advance(minutes=3)
+    assert app.closing.sweep(KOHA_A).erased == 1
+    assert [call.operation for call in ils.calls].count("close_patron") == 1

@@ -3,6 +3,7 @@
 from datetime import date, timedelta
 
 import pytest
+from sqlalchemy import event
 
 from connector.domain.closing import ClosingReason, ClosingStep
 from connector.domain.enrolment import ApplicationState, Route, SchoolStage
@@ -158,3 +159,22 @@ def test_nobody_with_books_is_erased(store, scene, pupil):
     begin(store, patron_id, R.CONSENT_WITHDRAWN)
     with pytest.raises(StorageConflict, match="unclosed_loans"):
         store.people.erase_person(patron_id, actor="worker")
+
+
+def test_a_sweep_reads_the_closings_and_nothing_else(store, pupil, clock):
+    """It runs every 15 s over every pupil that there is."""
+    if not store.database.is_sqlite:
+        pytest.skip("SQLite tells its plan in one line")
+    patron_id = pupil()
+    begin(store, patron_id)
+    statements = []
+
+    def note(connection, cursor, statement, parameters, context, many):
+        statements.append((statement, parameters))
+
+    event.listen(store.database._reader, "before_cursor_execute", note)
+    assert len(due(store, clock)) == 1
+    statement, parameters = statements[0]
+    plan = store.database.fetch(f"EXPLAIN QUERY PLAN {statement}", parameters)
+    assert "ix_person_closing" in str(plan[0])
+    assert not [row for row in plan if str(row[3]).startswith("SCAN")]
