@@ -436,7 +436,14 @@ class _ImportRun:
             school=self._school.code,
             batch=batch.number,
             rows=batch.rows,
-            **{outcome.value: n for outcome, n in counts.items()},
+            created=counts[RowOutcome.CREATED],
+            updated=counts[RowOutcome.UPDATED],
+            unchanged=counts[RowOutcome.UNCHANGED],
+            duplicate=counts[RowOutcome.DUPLICATE],
+            conflict=counts[RowOutcome.CONFLICT],
+            invalid=counts[RowOutcome.INVALID],
+            needs_guardian=counts[RowOutcome.NEEDS_GUARDIAN],
+            held=counts[RowOutcome.HELD],
         )
         return ImportReport(
             batch,
