@@ -27,7 +27,9 @@ _COLUMNS, _ROWS = 2, 4
 _WIDTH, _HEIGHT = 105.0, 74.25
 """Millimetres of a slip: an eighth of A4."""
 _MARGIN = 8.0
-_QR = 25.0
+_QR = 23.0
+_GAP = 5.0
+"""Around the codes stays white what their standards ask for: four modules, ten narrow bars."""
 _BARCODE_WIDTH, _BARCODE_HEIGHT = 60.0, 8.0
 _GETA = "〓"
 _GROUPS, _GROUP = 5, 4
@@ -125,7 +127,7 @@ class _Sheet:
 
     def _slip(self, slip: Slip, left: float, top: float) -> None:
         x, width = left + _MARGIN, _WIDTH - 2 * _MARGIN
-        column = width - _QR - 3
+        column = width - _QR - _GAP
         number = "" if slip.row is None else f"  ·  第 {slip.row} 行 Row {slip.row}"
         self._line(x, top + 9, width, 11, slip.library)
         self._line(x, top + 14, width, 9, f"{slip.school}  {slip.class_name}{number}")
@@ -140,7 +142,7 @@ class _Sheet:
             self._line(x + 15, top + 56, column - 15, 18, " ".join(slip.pin))
         else:
             self._line(x + 15, top + 56, width - 15, 11, f"{_NO_PIN_ZH} / {_NO_PIN_EN}")
-        self._qr(x + width - _QR, top + 19, slip.card)
+        self._qr(x + width - _QR, top + 21, slip.card)
         self._line(x, top + 62.5, width, 7, _HOW_ZH)
         self._line(x, top + 66.5, width, 6.2, _HOW_EN)
 
@@ -205,6 +207,7 @@ def _spaced(card: str) -> str:
     """Return a card number in groups, its digits by fours from the end, as people read it out."""
     digits = card.lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
     head = len(digits) % 4
+    head += 4 if head == 1 else 0
     groups = [card[: len(card) - len(digits)], digits[:head]]
     groups += [digits[at : at + 4] for at in range(head, len(digits), 4)]
     return " ".join(filter(None, groups))

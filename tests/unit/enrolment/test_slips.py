@@ -1,11 +1,15 @@
 """PIN slips: sealed, eight to a page, the right name on each; looked at as a picture."""
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
 import pypdfium2
 import pytest
+import zxingcpp
+from PIL import Image
 
+from connector.domain.online_card import is_online_card
 from connector.enrolment.fonts import find_fonts
 from connector.enrolment.slips import Slip, can_print, new_passphrase, render_slips
 from connector.enrolment.tokens import draw_token, new_token
@@ -64,9 +68,18 @@ def test_name_and_qr_code_are_there_to_see():
         return sum(part.histogram()[:128]) / (part.width * part.height)
 
     assert ink(8, 19, 30, 27) > 0.05, "the name"
-    assert 0.3 < ink(72, 19, 97, 44) < 0.7, "the QR code"
+    assert 0.3 < ink(74, 21, 97, 44) < 0.7, "the QR code"
     assert 0.2 < ink(8, 40, 66, 48) < 0.8, "the barcode"
     assert ink(113, 19, 200, 60) == 0, "the next place on the page is empty"
+
+
+def test_a_reader_reads_every_barcode_and_qr_code():
+    cards = ["FD0000018", "0000000018", "ABCDEFGHIJKL9999999"] * 3
+    slips = [replace(SLIP, card=card) for card in cards[:8]]
+    page = pypdfium2.PdfDocument(render(slips), password=PASSPHRASE)[0]
+    read = zxingcpp.read_barcodes(page.render(scale=300 / 72).to_pil())
+    for kind in (zxingcpp.BarcodeFormat.QRCode, zxingcpp.BarcodeFormat.Code39):
+        assert sorted(code.text for code in read if code.format == kind) == sorted(cards[:8])
 
 
 def test_a_long_name_stays_left_of_the_qr_code():
@@ -126,6 +139,8 @@ def test_passphrases_differ_and_can_be_read_out():
 
 def test_an_online_card_is_drawn_without_its_text():
     token = new_token()
-    assert draw_token(token, "png").startswith(b"\x89PNG")
+    picture = Image.open(io.BytesIO(draw_token(token, "png")))
+    (code,) = zxingcpp.read_barcodes(picture)
+    assert (code.text, is_online_card(code.text)) == (token, True)
     assert token.encode() not in draw_token(token, "svg")
     assert new_token() != token
