@@ -27,10 +27,11 @@ from connector.errors import ConfigurationError
 from connector.ports.store import AuditCheck
 from connector.storage import tables
 from connector.storage.archive import ArchiveWriter, Manifest, publish, read_manifest
+from connector.storage.archive_pair import DATA_FORMAT, KEYS_FORMAT
 from connector.storage.crypto import Keyring
 from connector.storage.migrate import newest_revision
 from connector.storage.portable_rows import columns_of, key_of, read_rows
-from connector.storage.restore import DATA_FORMAT, KEYS_FORMAT, verify_archives
+from connector.storage.restore import verify_archives
 from connector.storage.store import Store
 
 __all__ = ["BackupReport", "copy_sqlite", "make_backup"]

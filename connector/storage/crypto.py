@@ -9,8 +9,7 @@ Nothing here touches the database. Rules (decisions 5, 22, 23) —
   (HKDF-SHA-256, RFC 5869);
 - a person's fields are sealed by a data key of his own, which an installation key wraps: destroying
   the wrapped key erases the fields, whatever copies of them exist;
-- a sealed value is ``length of key id | key id | nonce (12) | AES-256-GCM ciphertext and tag``;
-  table, column and row are authenticated with it, so that a value moved elsewhere does not open;
+- what a sealed value looks like is in ``sealing``;
 - pseudonyms for logs and statistics stay the same when keys rotate: they hang on the key named
   ``lasting``;
 - a process that runs while the keys rotate reads the file again by itself, ``CHECK_EVERY_S`` after
@@ -31,8 +30,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -40,6 +37,7 @@ from connector.domain.identity import normalise_identifier
 from connector.errors import ConfigurationError, StorageUnavailable
 from connector.log import get_logger
 from connector.ports.store import Identifier
+from connector.storage.sealing import PersonCipher, open_value, place_of, seal_value
 
 __all__ = ["CHECK_EVERY_S", "Keyring", "PersonCipher"]
 
@@ -47,8 +45,6 @@ _log = get_logger(__name__)
 CHECK_EVERY_S = 1.0
 """How often a running process looks whether the key file was changed; one ``stat``."""
 _KEY_BYTES = 32
-_NONCE_BYTES = 12
-_PERSON_KEY_ID = "p"
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,35 +379,9 @@ class Keyring:
         state = self._state
         if key_id not in state.keys:
             raise StorageUnavailable("the key of a sealed value is missing from the key file")
-        return _open(
-            state.sub_key(key_id, "wrap"), wrapped, _place("person_key", "wrapped", person_id)
+        return open_value(
+            state.sub_key(key_id, "wrap"), wrapped, place_of("person_key", "wrapped", person_id)
         )
-
-
-class PersonCipher:
-    """Seals and opens the fields of one person."""
-
-    __slots__ = ("_key", "_person_id")
-
-    def __init__(self, person_id: str, key: bytes) -> None:
-        self._person_id = person_id
-        self._key = key
-
-    def seal(self, table: str, column: str, value: str, *, row: str | None = None) -> bytes:
-        """Return the sealed value for one column.
-
-        Args:
-            row: primary key of the row; the person's id when None.
-        """
-        return _seal(
-            _PERSON_KEY_ID, self._key, value.encode(), _place(table, column, row or self._person_id)
-        )
-
-    def open(self, table: str, column: str, sealed: bytes, *, row: str | None = None) -> str:
-        """Return the value; raises ``StorageUnavailable`` when it was altered, or belongs to
-        another place.
-        """
-        return _open(self._key, sealed, _place(table, column, row or self._person_id)).decode()
 
 
 _Stamp = tuple[int, int, int]
@@ -429,8 +399,8 @@ def _digest(state: _Keys, key_id: str, identifier: Identifier) -> bytes:
 
 def _wrap(state: _Keys, person_id: str, data_key: bytes) -> tuple[str, bytes]:
     key = state.sub_key(state.active, "wrap")
-    place = _place("person_key", "wrapped", person_id)
-    return state.active, _seal(state.active, key, data_key, place)
+    place = place_of("person_key", "wrapped", person_id)
+    return state.active, seal_value(state.active, key, data_key, place)
 
 
 def _new_key_id() -> str:
@@ -439,23 +409,3 @@ def _new_key_id() -> str:
 
 def _mac(key: bytes, text: str) -> bytes:
     return hmac.digest(key, text.encode(), "sha256")
-
-
-def _place(table: str, column: str, row: str) -> bytes:
-    return f"{table}\x1f{column}\x1f{row}".encode()
-
-
-def _seal(key_id: str, key: bytes, plain: bytes, place: bytes) -> bytes:
-    name = key_id.encode("ascii")
-    head = bytes((len(name),)) + name
-    nonce = secrets.token_bytes(_NONCE_BYTES)
-    return head + nonce + AESGCM(key).encrypt(nonce, plain, head + place)
-
-
-def _open(key: bytes, sealed: bytes, place: bytes) -> bytes:
-    start = 1 + sealed[0] if sealed else 0
-    head, nonce = sealed[:start], sealed[start : start + _NONCE_BYTES]
-    try:
-        return AESGCM(key).decrypt(nonce, sealed[start + _NONCE_BYTES :], head + place)
-    except (InvalidTag, ValueError) as err:
-        raise StorageUnavailable("a sealed value does not open: it was altered or moved") from err

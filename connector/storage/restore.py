@@ -13,28 +13,32 @@ Nothing here writes an archive; ``backup`` does. Rules (decisions 9, 22) —
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Connection, inspect, select, update
-from sqlalchemy.exc import DataError, IntegrityError
 
 from connector.domain.ids import PatronId
 from connector.domain.loan import UNCLOSED
-from connector.errors import ConfigurationError, StorageUnavailable
+from connector.errors import ConfigurationError
 from connector.ports.clock import Clock, utc_now
 from connector.ports.store import AuditCheck
 from connector.storage import tables
-from connector.storage.archive import Manifest, Member, decode_row, read_lines, read_manifest, walk
+from connector.storage.archive import read_lines, walk
+from connector.storage.archive_pair import (
+    ArchivePair,
+    archived_keys,
+    keys_member,
+    open_pair,
+    told_as_damage,
+)
 from connector.storage.crypto import Keyring
 from connector.storage.engine import Database
 from connector.storage.key_rotation import KeyRotation
-from connector.storage.migrate import is_known_revision, migrate_connection
+from connector.storage.migrate import migrate_connection
 from connector.storage.portable_rows import (
     count_rows,
     key_of,
@@ -42,25 +46,20 @@ from connector.storage.portable_rows import (
     set_sequences,
     write_rows,
 )
-from connector.storage.repositories import person_rows
 from connector.storage.repositories.audit import check_chains
 from connector.storage.repositories.erasing import erase_rows
+from connector.storage.sealed_check import open_people, stored_keys
 from connector.storage.store import Store
 from connector.storage.unit_of_work import UnitOfWork, UnitOfWorkFactory
 
 __all__ = [
-    "DATA_FORMAT",
-    "KEYS_FORMAT",
     "RestoreReport",
     "Verification",
     "restore_backup",
     "verify_archives",
 ]
 
-DATA_FORMAT = "onecard-data-1"
-KEYS_FORMAT = "onecard-keys-1"
 _PAGE = 200
-_KEYS_MEMBER = "person_key.jsonl"
 
 Progress = Callable[[int, int], None]
 
@@ -106,21 +105,6 @@ class RestoreReport:
         return not self.unreadable and self.audit.is_intact
 
 
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    """Two archives of one installation, both whole."""
-
-    data: Path
-    keys: Path
-    data_manifest: Manifest
-    keys_manifest: Manifest
-    keyring: Keyring
-
-    @property
-    def rows(self) -> int:
-        return sum(member.rows for member in self.data_manifest.members)
-
-
 def restore_backup(
     url: str,
     key_file: Path,
@@ -143,7 +127,7 @@ def restore_backup(
         ConfigurationError: an archive is damaged, the two do not belong together, the database is
             not empty, or another key file is there; nothing was changed.
     """
-    pair = _open_pair(data, keys)
+    pair = open_pair(data, keys)
     older = pair.keys_manifest.created < pair.data_manifest.created
     if older and not accept_older_keys:
         raise ConfigurationError(
@@ -177,7 +161,7 @@ def restore_backup(
         _renew_numbers(url, key_file, progress)
         with database.read() as connection:
             audit = check_chains(connection, pair.keyring)
-            _, unreadable = _open_people(connection, pair.keyring, _stored_keys(connection))
+            _, unreadable = open_people(connection, pair.keyring, stored_keys(connection))
     finally:
         database.close()
     return RestoreReport(
@@ -202,7 +186,7 @@ def verify_archives(
     Raises:
         ConfigurationError: an archive is damaged, or what comes out is not what went in.
     """
-    pair = _open_pair(data, keys)
+    pair = open_pair(data, keys)
     if not pair.keyring.holds(keyring):
         raise ConfigurationError("The keys archive has not all keys.", "Make the backup again.")
     database = Database(f"sqlite:///{folder / 'copy.db'}")
@@ -210,8 +194,8 @@ def verify_archives(
         with database.write() as connection:
             _load(connection, pair, progress)
         with database.read() as connection:
-            archived = ((row["person_id"], row["wrapped"]) for _, row in _archived_keys(pair))
-            persons, unreadable = _open_people(connection, pair.keyring, archived)
+            archived = ((row["person_id"], row["wrapped"]) for _, row in archived_keys(pair))
+            persons, unreadable = open_people(connection, pair.keyring, archived)
             living = count_rows(connection, "person", "erased_at IS NULL")
             return Verification(
                 rows=pair.rows,
@@ -224,24 +208,6 @@ def verify_archives(
 
 
 # --- before anything is written -------------------------------------------------------------------
-
-
-def _open_pair(data: Path, keys: Path) -> _Pair:
-    data_manifest, _ = read_manifest(data, DATA_FORMAT)
-    keys_manifest, key_file = read_manifest(keys, KEYS_FORMAT)
-    keyring = Keyring.parse(key_file.decode("ascii", "replace"), f"in {keys}")
-    for manifest in (keys_manifest, data_manifest):
-        manifest.require(keyring.backup_mac)
-    known = set(tables.metadata.tables) - {"person_key"}
-    if not {member.table for member in data_manifest.members} <= known:
-        raise ConfigurationError(f"{data} has tables that are not known.", "Upgrade the program.")
-    if [member.name for member in keys_manifest.members if member.columns] != [_KEYS_MEMBER]:
-        raise ConfigurationError(f"{keys} has not the persons' keys.", "Use another backup.")
-    if not is_known_revision(data_manifest.revision):
-        raise ConfigurationError(
-            f"The backup is of a newer release ({data_manifest.revision}).", "Upgrade the program."
-        )
-    return _Pair(data, keys, data_manifest, keys_manifest, keyring)
 
 
 def _require_same_keys(key_file: Path, keyring: Keyring) -> bool:
@@ -277,13 +243,13 @@ def _require_empty(connection: Connection) -> bool:
 # --- writing --------------------------------------------------------------------------------------
 
 
-def _load(connection: Connection, pair: _Pair, progress: Progress) -> None:
+def _load(connection: Connection, pair: ArchivePair, progress: Progress) -> None:
     """Make the tables of the archive's release, fill them, and compare what is there."""
     manifest = pair.data_manifest
     migrate_connection(connection, manifest.revision)
     members = {member.name: member for member in manifest.members}
     done = 0
-    with _as_damage(pair.data):
+    with told_as_damage(pair.data):
         for name, content in walk(pair.data):
             if name in members:
                 for count in write_rows(connection, members[name], read_lines(content)):
@@ -301,10 +267,10 @@ def _load(connection: Connection, pair: _Pair, progress: Progress) -> None:
             )
 
 
-def _load_person_keys(connection: Connection, pair: _Pair) -> int:
+def _load_person_keys(connection: Connection, pair: ArchivePair) -> int:
     """Insert the keys of the people who are there; return how many."""
     person, loaded = tables.person.c, 0
-    archived = _archived_keys(pair)
+    archived = archived_keys(pair)
     while piece := list(islice(archived, _PAGE)):
         ids = [row["person_id"] for _, row in piece]
         there = set(
@@ -315,22 +281,8 @@ def _load_person_keys(connection: Connection, pair: _Pair) -> int:
             )
         )
         lines = [line for line, row in piece if row["person_id"] in there]
-        loaded += sum(write_rows(connection, _keys_member(pair), lines))
+        loaded += sum(write_rows(connection, keys_member(pair), lines))
     return loaded
-
-
-def _archived_keys(pair: _Pair) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    member = _keys_member(pair)
-    with _as_damage(pair.keys):
-        for name, content in walk(pair.keys):
-            if name == _KEYS_MEMBER:
-                for line in read_lines(content):
-                    yield line, decode_row(line, member.columns)
-
-
-def _keys_member(pair: _Pair) -> Member:
-    (member,) = (found for found in pair.keys_manifest.members if found.name == _KEYS_MEMBER)
-    return member
 
 
 def _erase_without_key(unit: UnitOfWork) -> int:
@@ -374,70 +326,3 @@ def _renew_numbers(url: str, key_file: Path, progress: Progress) -> None:
         KeyRotation(store, key_file, settle_s=0).renew(progress=progress)
     finally:
         store.close()
-
-
-# --- afterwards -----------------------------------------------------------------------------------
-
-
-def _stored_keys(connection: Connection) -> Iterator[tuple[str, bytes]]:
-    key = tables.person_key.c
-    query = select(key.person_id, key.wrapped).order_by(key.person_id).limit(_PAGE)
-    page = query
-    while rows := connection.execute(page).all():
-        yield from ((row.person_id, bytes(row.wrapped)) for row in rows)
-        page = query.where(key.person_id > rows[-1].person_id)
-
-
-def _open_people(
-    connection: Connection, keyring: Keyring, wrapped: Iterator[tuple[str, bytes]]
-) -> tuple[int, int]:
-    """Open every sealed value of the people with these keys; return (opened, failed)."""
-    opened = failed = 0
-    while piece := dict(islice(wrapped, _PAGE)):
-        sealed = _sealed_values(connection, list(piece))
-        for person_id, values in sealed.items():
-            try:
-                cipher = keyring.open_person(person_id, piece[person_id])
-                for table, column, row, value in values:
-                    cipher.open(table, column, value, row=row)
-                opened += 1
-            except StorageUnavailable:
-                failed += 1
-    return opened, failed
-
-
-def _sealed_values(
-    connection: Connection, people: Sequence[str]
-) -> dict[str, list[tuple[str, str, str, bytes]]]:
-    """Return person → (table, column, row, value) of whoever is there."""
-    person, number = tables.person.c, tables.identifier.c
-    found: dict[str, list[tuple[str, str, str, bytes]]] = {}
-    fields = [person[name] for name in person_rows.FIELDS]
-    for row in connection.execute(
-        select(person.person_id, *fields).where(person.person_id.in_(people))
-    ):
-        found[row[0]] = [
-            ("person", name, row[0], bytes(value))
-            for name, value in zip(person_rows.FIELDS, row[1:], strict=True)
-            if value is not None
-        ]
-    for person_id, kind, value in connection.execute(
-        select(number.person_id, number.kind, number.sealed).where(
-            number.person_id.in_(people), number.sealed.is_not(None)
-        )
-    ):
-        found[person_id].append(("identifier", "sealed", f"{person_id}/{kind}", bytes(value)))
-    return found
-
-
-@contextmanager
-def _as_damage(path: Path) -> Iterator[None]:
-    """Tell of rows that do not fit as of a damaged archive; the transaction is rolled back."""
-    try:
-        yield
-    except (ValueError, TypeError, KeyError, IntegrityError, DataError) as err:
-        raise ConfigurationError(
-            f"The archive {path} does not fit the tables ({type(err).__name__}); nothing was"
-            " changed.",
-            "Use another backup.",
-        ) from None

@@ -158,7 +158,7 @@ def test_every_sealed_column_is_opened_by_the_check(place):
         *(("person", name) for name in (
             "name", "id_number", "phone", "guardian_name", "guardian_phone", "birth_date")),
         ("identifier", "sealed"),
-    }, "restore._sealed_values must open the new one too"  # fmt: skip
+    }, "sealed_check._sealed_values must open the new one too"  # fmt: skip
 
 
 def test_damage_in_the_database_is_told_by_the_check(place, people):
