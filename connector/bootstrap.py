@@ -24,6 +24,7 @@ from connector.ports.clock import Clock, utc_now
 from connector.ports.enrolment import School
 from connector.ports.ils import AdapterContext, AdapterSpec, IlsAdapter
 from connector.services.account_expiry import AccountExpiry
+from connector.services.campaigns import CampaignService
 from connector.services.cards import CardService
 from connector.services.circulation import CirculationService
 from connector.services.classes import SchoolsService
@@ -45,6 +46,7 @@ from connector.services.retention import RetentionService
 from connector.services.roster import RowCheck
 from connector.services.school_year import SchoolYearService
 from connector.services.settlement import Settlement
+from connector.services.transfers import TransferService
 from connector.settings import LibrarySettings, Settings, TerminalSettings
 from connector.sip2.gateway import Gateway
 from connector.sip2.pool import BoundedPool
@@ -88,6 +90,8 @@ class Application:
     exchanges: ExchangeService
     schools: SchoolsService
     school_year: SchoolYearService
+    transfers: TransferService
+    campaigns: CampaignService
     account_expiry: AccountExpiry
     cards: CardService
     lists: ListService
@@ -346,11 +350,19 @@ def build(
             store=store.enrolment,
             register=store.people,
             closing=closing,
+            libraries=libraries,
+            now=now,
+            grace=timedelta(days=settings.enrolment.grace_days),
+        ),
+        transfers=TransferService(
+            schools=store.schools,
+            store=store.enrolment,
             tasks=store.tasks,
             libraries=libraries,
             now=now,
             grace=timedelta(days=settings.enrolment.grace_days),
         ),
+        campaigns=CampaignService(store.schools, store.enrolment, libraries),
         account_expiry=AccountExpiry(
             schools=store.schools,
             register=store.people,

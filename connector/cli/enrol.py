@@ -8,17 +8,20 @@ from __future__ import annotations
 import click
 
 from connector.cli import (
+    enrol_campaign,
     enrol_card,
     enrol_consent,
     enrol_exchange,
     enrol_feeds,
     enrol_form,
     enrol_leavers,
+    enrol_liaison,
     enrol_lists,
     enrol_roster,
     enrol_school,
     enrol_steps,
     enrol_tasks,
+    enrol_transfer,
     enrol_year,
 )
 
@@ -52,7 +55,11 @@ for _command in (
     *enrol_exchange.COMMANDS,
     *enrol_card.COMMANDS,
     *enrol_lists.COMMANDS,
+    *enrol_campaign.COMMANDS,
     *enrol_year.COMMANDS,
+    *enrol_transfer.COMMANDS,
     *enrol_feeds.COMMANDS,
 ):
     enrol.add_command(_command)
+for _command in enrol_liaison.COMMANDS:
+    enrol_school.school_group.add_command(_command)

@@ -1,15 +1,12 @@
-"""``onecard enrol school``: schools, grades, classes, calendars and liaisons.
+"""``onecard enrol school``: schools, grades and classes; calendars and liaisons are in
+``enrol_liaison``, whose commands are of this group too.
 
-Nothing here decides. Rules: a liaison's name and phone come from a prompt or standard input, never
-from the command line, and are shown masked; what was used is disabled, never removed.
+Nothing here decides. Rule: what was used is disabled, never removed.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 import click
@@ -19,20 +16,18 @@ from connector.cli.enrol_shared import (
     by_option,
     find_school,
     lang_option,
-    libraries_of,
     library_option,
     only_library,
     print_table,
 )
 from connector.domain.class_names import ClassName, parse_class_name, parse_grade
 from connector.domain.enrolment import SchoolStage
-from connector.domain.identity import mask_name, mask_number
 from connector.domain.school import SchoolSystem, grade_name
 from connector.errors import NotFound, StorageConflict
 from connector.ports.enrolment import School
-from connector.ports.schools import Calendar, Grade, Liaison
+from connector.ports.schools import Grade
 
-__all__ = ["COMMANDS", "read_class"]
+__all__ = ["COMMANDS", "print_report", "read_class", "school_group"]
 
 _day = click.DateTime(["%Y-%m-%d"])
 _IN_USE = "It was used and stays, for its history; give --disabled instead."
@@ -55,6 +50,47 @@ def read_class(cli: CliContext, school: School, text: str) -> ClassName:
 @click.group("school")
 def school_group() -> None:
     """Schools and kindergartens that the library serves, with grades, classes and liaisons."""
+
+
+_HEADERS = {
+    "level": "级别",
+    "name": "名称",
+    "classes": "班级数",
+    "class": "班级",
+    "pupils": "学生数",
+    "disabled": "是否停用",
+    "sort": "排序",
+    "remark": "备注",
+    "library": "图书馆",
+    "school": "学校",
+    "year": "学年",
+    "first": "开始",
+    "last": "结束",
+    "phone": "电话",
+    "since": "自",
+    "deadline": "截止日期",
+    "overdue": "逾期",
+}
+_WORDS = {True: "是", False: "否"}
+
+
+def print_report(rows: list[dict[str, Any]], language: str, *, as_json: bool) -> None:
+    """Print rows, with Chinese headers where that is the language; JSON keys stay."""
+    if as_json:
+        write_json(rows)
+    elif language.startswith("en"):
+        print_table(rows, empty="None.")
+    else:
+        print_table(
+            [
+                {
+                    _HEADERS.get(key, key): _WORDS[value] if isinstance(value, bool) else value
+                    for key, value in row.items()
+                }
+                for row in rows
+            ],
+            empty="无。",
+        )
 
 
 # --- schools
@@ -216,7 +252,7 @@ def list_grades(
         }
         for grade in cli.app.store.schools.list_grades(school.school_id)
     ]
-    _report(rows, lang or cli.lang, as_json=as_json)
+    print_report(rows, lang or cli.lang, as_json=as_json)
 
 
 @school_group.command("grade")
@@ -296,7 +332,7 @@ def list_classes(
         }
         for each in store.list_classes(school.school_id)
     ]
-    _report(rows, lang or cli.lang, as_json=as_json)
+    print_report(rows, lang or cli.lang, as_json=as_json)
 
 
 @school_group.command("class")
@@ -356,218 +392,6 @@ def _grade_title(grade: Grade, language: str) -> str:
     """Return the school's own name, or the usual one in the language."""
     usual = grade.name == grade_name(grade.level)
     return grade_name(grade.level, language) if usual else grade.name
-
-
-# --- calendars
-
-
-@school_group.command("calendar")
-@click.argument("code", required=False)
-@click.option("--year", type=click.IntRange(2000, 2100), help="School year, as 2026 for 2026/27.")
-@click.option("--first", "first_day", type=_day, help="Its first day.")
-@click.option("--last", "last_day", type=_day, help="Its last day.")
-@library_option
-@by_option
-@lang_option
-@json_option
-@pass_cli
-def calendar(
-    cli: CliContext,
-    code: str | None,
-    *,
-    year: int | None,
-    first_day: datetime | None,
-    last_day: datetime | None,
-    library: str | None,
-    actor: str,
-    lang: str | None,
-    as_json: bool,
-) -> None:
-    """Show school years, or set one of the school CODE; without CODE of every school.
-
-    Without a calendar a school year runs from 1 September to 31 August.
-
-    \b
-    Example:
-      onecard enrol school calendar s1 --year 2026 --first 2026-08-31 --last 2027-07-10
-    """
-    app = cli.app
-    school = find_school(cli, code, library) if code else None
-    if year is not None or first_day is not None or last_day is not None:
-        if year is None or first_day is None or last_day is None:
-            raise click.UsageError("Give --year, --first and --last together.")
-        app.schools.save_calendar(
-            Calendar(
-                school.institution if school else only_library(app, library),
-                school.code if school else "",
-                year,
-                first_day.date(),
-                last_day.date(),
-            ),
-            actor=actor,
-        )
-    rows = [
-        {
-            "library": each.institution,
-            "school": each.school_code or None,
-            "year": each.school_year,
-            "first": each.first_day.isoformat(),
-            "last": each.last_day.isoformat(),
-        }
-        for institution in ([school.institution] if school else libraries_of(app, library))
-        for each in app.schools.list_calendars(institution)
-        if school is None or each.school_code in {"", school.code}
-    ]
-    _report(rows, lang or cli.lang, as_json=as_json)
-
-
-# --- liaisons
-
-
-@school_group.command("liaison")
-@click.argument("code", required=False)
-@click.option("--json-input", is_flag=True, help='Read {"name": …, "phone": …} from stdin.')
-@library_option
-@by_option
-@json_option
-@pass_cli
-def appoint_liaison(
-    cli: CliContext,
-    code: str | None,
-    *,
-    json_input: bool,
-    library: str | None,
-    actor: str,
-    as_json: bool,
-) -> None:
-    """Appoint the liaison of the school CODE, or without CODE that of the library (A21).
-
-    Name and phone are asked for, or read from standard input. Whoever was it before is erased.
-
-    \b
-    Example:
-      onecard enrol school liaison s1
-    """
-    app = cli.app
-    school = find_school(cli, code, library) if code else None
-    institution = school.institution if school else only_library(app, library)
-    name, phone = _read_liaison(json_input=json_input)
-    liaison = app.schools.appoint_liaison(institution, school, name=name, phone=phone, actor=actor)
-    row = _describe_liaison(liaison, {school.school_id: school} if school else {})
-    if as_json:
-        write_json(row)
-    else:
-        click.echo(f"{school.code if school else institution}: {row['name']} {row['phone']}")
-
-
-def _read_liaison(*, json_input: bool) -> tuple[str, str]:
-    if not json_input:
-        return click.prompt("Name / 姓名", err=True), click.prompt("Phone / 电话", err=True)
-    try:
-        document = json.load(sys.stdin)
-        return str(document["name"]), str(document["phone"])
-    except (ValueError, KeyError, TypeError) as err:
-        raise Refused('Standard input must be {"name": …, "phone": …}.') from err
-
-
-@school_group.command("liaisons")
-@click.option("--overdue", is_flag=True, help="Only schools without one; exit code 1 past the day.")
-@library_option
-@lang_option
-@json_option
-@pass_cli
-def list_liaisons(
-    cli: CliContext, *, overdue: bool, library: str | None, lang: str | None, as_json: bool
-) -> None:
-    """List liaisons, masked, and which schools have named none (A21).
-
-    \b
-    Example:
-      onecard enrol school liaisons --overdue
-    """
-    app = cli.app
-    rows: list[dict[str, Any]] = []
-    is_overdue = False
-    for institution in libraries_of(app, library):
-        report = app.schools.report_liaisons(institution)
-        is_overdue |= report.is_overdue
-        schools = {each.school_id: each for each in app.enrolment.list_schools(institution)}
-        if not overdue:
-            rows += [
-                _describe_liaison(each, schools) for each in app.schools.list_liaisons(institution)
-            ]
-        missing: list[str | None] = [None] if report.library_is_missing else []
-        rows += [
-            {
-                "library": institution,
-                "school": code,
-                "name": None,
-                "phone": None,
-                "since": None,
-                "deadline": report.deadline.isoformat() if report.deadline else None,
-                "overdue": report.is_overdue,
-            }
-            for code in [*missing, *(school.code for school in report.schools)]
-        ]
-    _report(rows, lang or cli.lang, as_json=as_json)
-    sys.exit(1 if overdue and is_overdue else 0)
-
-
-def _describe_liaison(liaison: Liaison, schools: dict[str, School]) -> dict[str, Any]:
-    school = schools.get(liaison.school_id or "")
-    return {
-        "library": liaison.institution,
-        "school": school.code if school else None,
-        "name": mask_name(liaison.name),
-        "phone": mask_number(liaison.phone),
-        "since": liaison.appointed_at.date().isoformat(),
-        "deadline": None,
-        "overdue": False,
-    }
-
-
-# --- what is printed
-
-
-_HEADERS = {
-    "level": "级别",
-    "name": "名称",
-    "classes": "班级数",
-    "class": "班级",
-    "pupils": "学生数",
-    "disabled": "是否停用",
-    "sort": "排序",
-    "remark": "备注",
-    "library": "图书馆",
-    "school": "学校",
-    "year": "学年",
-    "first": "开始",
-    "last": "结束",
-    "phone": "电话",
-    "since": "自",
-    "deadline": "截止日期",
-    "overdue": "逾期",
-}
-_WORDS = {True: "是", False: "否"}
-
-
-def _report(rows: list[dict[str, Any]], language: str, *, as_json: bool) -> None:
-    """Print rows, with Chinese headers where that is the language; JSON keys stay."""
-    if as_json:
-        write_json(rows)
-    elif language.startswith("en"):
-        print_table(rows, empty="None.")
-    else:
-        print_table(
-            [
-                {
-                    _HEADERS.get(key, key): _WORDS[value] if isinstance(value, bool) else value
-                    for key, value in row.items()
-                }
-                for row in rows
-            ],
-            empty="无。",
-        )
 
 
 COMMANDS: tuple[click.Command, ...] = (school_group,)

@@ -1,27 +1,25 @@
-"""The school year: promotion, leavers, expiry, transfers between schools, and campaigns.
+"""The school year: promotion, leavers and expiry.
 
-Nothing here asks an ILS. Rules (A04, decision 19, scenarios 27 and 28) —
+Nothing here asks an ILS, or moves single pupils; ``transfers`` does. Rules (decision 19, scenarios
+27 and 28) —
 
 - a promotion is planned anew when it is run, and whoever is in the new year already is left alone:
   a second run moves nobody, one that was killed is completed by the next;
 - who has finished the school keeps his card until the end of his stage and the days of grace; the
   expiry sweep closes it then; an applicant whose card was never opened is closed at once;
-- whose level or school changes gets the last day that follows from it;
-- a transfer moves application and place in one transaction: the old school loses sight of the pupil
-  in the moment in which the new one sees him; card, loans and consent stay.
+- whose level changes gets the last day that follows from it.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Protocol
 
 from connector.domain.class_names import ClassName
 from connector.domain.closing import ClosingReason
-from connector.domain.enrolment import CLOSED_STATES
 from connector.domain.ids import InstitutionId, PatronId
 from connector.domain.library import Library
 from connector.domain.patron import StandingState
@@ -33,22 +31,20 @@ from connector.domain.promotion import (
     find_target,
     plan_promotion,
 )
-from connector.domain.school import last_day_of_stage, levels_of
+from connector.domain.school import last_day_of_stage
 from connector.errors import ConfigurationError, NotFound
 from connector.log import get_logger
 from connector.ports.clock import Clock
-from connector.ports.enrolment import Application, EnrolmentStore, School
-from connector.ports.schools import Campaign, CampaignCounts, SchoolStore
+from connector.ports.enrolment import EnrolmentStore, School
+from connector.ports.schools import SchoolStore
 from connector.ports.store import PatronRegister
-from connector.ports.tasks import StaffTask, TaskKind, TaskStore
 from connector.services.school_days import (
     find_first_day,
     find_last_day,
-    find_placing_year,
     find_school_year,
 )
 
-__all__ = ["CampaignProgress", "ClosesCards", "PromotionReport", "SchoolYearService"]
+__all__ = ["ClosesCards", "PromotionReport", "SchoolYearService"]
 
 _log = get_logger(__name__)
 
@@ -84,14 +80,6 @@ class PromotionReport:
 
 
 @dataclass(frozen=True, slots=True)
-class CampaignProgress:
-    """How far a campaign is, school by school."""
-
-    campaign: Campaign
-    schools: tuple[tuple[School, CampaignCounts], ...]
-
-
-@dataclass(frozen=True, slots=True)
 class SchoolYearService:
     """The year at every library of the process.
 
@@ -103,7 +91,6 @@ class SchoolYearService:
     store: EnrolmentStore
     register: PatronRegister
     closing: ClosesCards
-    tasks: TaskStore
     libraries: Mapping[InstitutionId, Library]
     now: Clock
     grace: timedelta
@@ -121,16 +108,6 @@ class SchoolYearService:
     def next_year(self, school: School) -> int:
         """Return the latest school year that can be promoted to now."""
         return self.year_on(school, self._today(school.institution) + _EARLIEST)
-
-    def _current_year(self, school: School) -> tuple[int, date]:
-        """Return the school year that a pupil is placed for now, and from which day."""
-        members = self.schools.list_members(school.school_id)
-        return find_placing_year(
-            self.schools.list_calendars(school.institution),
-            school,
-            self._today(school.institution),
-            {member.school_year for member in members},
-        )
 
     def list_targets(self, school: School) -> Mapping[ClassName, ClassTarget]:
         """Return where every class that has pupils goes without a map, in order."""
@@ -292,162 +269,6 @@ class SchoolYearService:
         if expired:
             _log.info("cards.expired", institution=institution, count=expired)
         return expired
-
-    # --- another class, another school
-
-    def move_pupil(
-        self, patron_id: PatronId, school: School, place: ClassName, *, actor: str
-    ) -> bool:
-        """Put a pupil into another class of his school; say whether he was in another.
-
-        Raises:
-            NotFound: he has no open application at this school.
-            ConfigurationError: the school has no such grade or class.
-        """
-        application = self.store.find_application(patron_id)
-        if (
-            application is None
-            or application.state in CLOSED_STATES
-            or application.school_id != school.school_id
-        ):
-            raise NotFound("application at this school")
-        year, day = self._current_year(school)
-        moved = self.schools.place_pupils(
-            school,
-            {patron_id: self._class_id(school, place, actor)},
-            school_year=year,
-            on=day,
-            reason="moved",
-            actor=actor,
-        )
-        self.schools.set_expiries(
-            {patron_id: self._last_day(school, place.level, year)}, actor=actor
-        )
-        return bool(moved)
-
-    def transfer_pupil(
-        self,
-        patron_id: PatronId,
-        school: School,
-        place: ClassName | None = None,
-        *,
-        actor: str,
-    ) -> bool:
-        """Move a pupil to another school of his library; say whether he was elsewhere until now.
-
-        Args:
-            place: his class there; by default the grade that he is in, as a whole, where the school
-                has it.
-
-        Raises:
-            NotFound: he has no open application.
-            ConfigurationError: the school belongs to another library, takes no part, or has no such
-                grade or class.
-        """
-        application = self._open_application(patron_id)
-        if application.institution != school.institution:
-            raise ConfigurationError(
-                f"School {school.code} belongs to another library ({school.institution}).",
-                "Close the card at the old school, then import the pupil at the new one: he keeps "
-                "his number.",
-            )
-        if school.disabled:
-            raise ConfigurationError(
-                f"School {school.code} is disabled.", "Enable it with: onecard enrol school add"
-            )
-        member = self.schools.find_memberships([patron_id]).get(patron_id)
-        if place is None and member is not None:
-            level = member.school_class.level
-            if level in levels_of(school.stage, school.system):
-                place = ClassName(level)
-        tasks = [
-            task
-            for task in self.tasks.list_tasks(school.institution, kind=TaskKind.TWO_SCHOOLS)
-            if task.patron_id == patron_id
-        ]
-        year, day = self._current_year(school)
-        class_id = None if place is None else self._class_id(school, place, actor)
-        moved = self.schools.transfer_pupil(
-            patron_id,
-            school,
-            class_id,
-            school_year=year,
-            on=day,
-            actor=actor,
-            batch=self._batch_of(tasks, school),
-        )
-        if place is not None:
-            self.schools.set_expiries(
-                {patron_id: self._last_day(school, place.level, year)}, actor=actor
-            )
-        for task in tasks:
-            self.tasks.finish_task(task.task_id, outcome="transferred", actor=actor)
-        return moved
-
-    def _batch_of(self, tasks: Sequence[StaffTask], school: School) -> tuple[str, int] | None:
-        """Return batch and row of the new school's roster that named the pupil."""
-        for task in tasks:
-            if task.detail.get("school") == school.code:
-                batch = self.store.find_batch(school.institution, str(task.detail.get("batch", "")))
-                if batch is not None:
-                    return batch.batch_id, int(task.detail.get("row", 0))
-        return None
-
-    def _open_application(self, patron_id: PatronId) -> Application:
-        application = self.store.find_application(patron_id)
-        if application is None or application.state in CLOSED_STATES:
-            raise NotFound("open application")
-        return application
-
-    def _class_id(self, school: School, place: ClassName, actor: str) -> str:
-        if place.level not in levels_of(school.stage, school.system):
-            raise ConfigurationError(
-                f"School {school.code} has no such grade.",
-                "Give a class of the school, such as 3(2).",
-            )
-        for found in self.schools.list_classes(school.school_id):
-            if (found.level, found.name) == (place.level, place.name):
-                return found.class_id
-        if place.name and not school.create_classes:
-            raise ConfigurationError(
-                f"School {school.code} has no such class.",
-                "Add it with: onecard enrol school class",
-            )
-        return self.schools.ensure_class(school, place.level, place.name, actor=actor).class_id
-
-    # --- campaigns
-
-    def save_campaign(self, campaign: Campaign, *, actor: str) -> Campaign:
-        """Add a campaign, or change the one with this code.
-
-        Raises:
-            ConfigurationError: it closes before it opens.
-        """
-        self._today(campaign.institution)
-        if campaign.closes < campaign.opens:
-            raise ConfigurationError(
-                "The campaign closes before it opens.", "Correct --opens or --closes."
-            )
-        return self.schools.save_campaign(campaign, actor=actor)
-
-    def list_campaigns(self, institution: InstitutionId) -> tuple[Campaign, ...]:
-        """Return the library's campaigns, the newest first."""
-        return self.schools.list_campaigns(institution)
-
-    def find_progress(self, institution: InstitutionId, code: str) -> CampaignProgress:
-        """Return how far a campaign is; raises ``NotFound``."""
-        campaign = self.schools.find_campaign(institution, code)
-        if campaign is None:
-            raise NotFound("campaign")
-        counts = self.schools.count_campaign(campaign)
-        return CampaignProgress(
-            campaign,
-            tuple(
-                (school, counts.get(school.school_id, CampaignCounts()))
-                for school in self.store.list_schools(institution)
-                if not school.disabled
-            ),
-        )
 
     def _today(self, institution: InstitutionId) -> date:
         try:

@@ -242,8 +242,8 @@ def test_a_transfer_keeps_the_card_and_hides_the_pupil_from_the_old_school(world
     kiosk = world.kiosk()
     kiosk.checkout(card, "B1")
 
-    assert world.app.school_year.transfer_pupil(patron, new, actor="staff")
-    assert not world.app.school_year.transfer_pupil(patron, new, actor="staff")
+    assert world.app.transfers.transfer_pupil(patron, new, actor="staff")
+    assert not world.app.transfers.transfer_pupil(patron, new, actor="staff")
 
     store = world.app.store
     assert place_of(world, patron) == (3, "", 2026)
@@ -253,8 +253,8 @@ def test_a_transfer_keeps_the_card_and_hides_the_pupil_from_the_old_school(world
     assert (application.state, application.card) == (ApplicationState.ACTIVE, card)
     assert kiosk.checkout(card, "B2").fixed["ok"] == "1"
     with pytest.raises(NotFound):
-        world.app.school_year.move_pupil(patron, old, ClassName(3, "1班"), actor="staff")
-    assert world.app.school_year.move_pupil(patron, new, ClassName(3, "1班"), actor="staff")
+        world.app.transfers.move_pupil(patron, old, ClassName(3, "1班"), actor="staff")
+    assert world.app.transfers.move_pupil(patron, new, ClassName(3, "1班"), actor="staff")
     assert place_of(world, patron) == (3, "1班", 2026)
 
 
@@ -263,7 +263,7 @@ def test_a_school_of_another_library_is_no_transfer(world):
     abroad = add_school(world, "s9", library="FOLIO-B")
     (patron,) = enrol(world, old, range(1, 2), 3, "2班")
     with pytest.raises(ConfigurationError, match="another library"):
-        world.app.school_year.transfer_pupil(patron, abroad, actor="staff")
+        world.app.transfers.transfer_pupil(patron, abroad, actor="staff")
     assert place_of(world, patron) == (3, "2班", 2026)
 
 

@@ -172,6 +172,32 @@ def test_a_task_of_two_schools_is_settled_by_the_transfer(enrol, seat, applicati
     enrol("transfer", code=2)
 
 
+def test_who_has_finished_his_school_is_transferred_with_his_year(enrol, seat, application):
+    graduates, (stays,) = seat(6, "1班", 2), seat(5, "1班")
+    enrol("school", "add", "s2", "丰都二中", "--stage", "junior")
+    enrol(*PROMOTE)
+    for patron, _ in (*graduates, stays):
+        application.store.tasks.open_task(
+            LIB,
+            TaskKind.TWO_SCHOOLS,
+            about=patron,
+            patron_id=patron,
+            detail={"school": "s2"},
+            actor="clerk",
+        )
+    assert enrol("transfer", "--finished", "--to", "s2", "--json")["transferred"] == 2
+    assert enrol("transfer", "--finished", "--to", "s2", "--json")["transferred"] == 0
+    (task,) = application.store.tasks.list_tasks(LIB)
+    assert task.patron_id == stays[0]
+    members = application.store.schools.find_memberships([patron for patron, _ in graduates])
+    places = {
+        (each.school_class.level, each.school_class.name, each.school_year)
+        for each in members.values()
+    }
+    assert places == {(7, "", YEAR)}
+    enrol("transfer", "--finished", code=2)
+
+
 def test_a_campaign_is_added_and_followed(enrol, seat):
     added = ("campaign", "add", "2026", "--opens", "2026-09-01", "--closes", "2026-10-31")
     assert "Grade 1" in enrol(*added, "--grades", "1,初一,小班", "--lang", "en")
