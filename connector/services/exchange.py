@@ -46,7 +46,7 @@ from connector.ports.tasks import TaskKind, TaskStore
 from connector.services.consent_check import check_consent
 from connector.services.enrolment_rules import EnrolmentRules
 from connector.services.facts import FactReader, PatronView
-from connector.services.opening import numbers_to_ask
+from connector.services.pupil_account import numbers_to_ask
 
 __all__ = ["ExchangeReport", "ExchangeResult", "ExchangeService", "OlderCard"]
 

@@ -216,29 +216,24 @@ def _take_earlier_card(unit: UnitOfWork, row: Row[Any]) -> str | None:
     return None
 
 
+_SAME_NUMBER = "SELECT 1 FROM application WHERE institution = ? AND card = ? AND person_id <> ?"
+
+
 def _has_other_holder(unit: UnitOfWork, row: Row[Any], card: str) -> bool:
     """Say whether a number cannot be this person's: somebody else has it here, or it is dead."""
-    table = _APPLICATION
-    other = select(table.c.application_id).where(
-        table.c.institution == row.institution,
-        table.c.card == card,
-        table.c.person_id != row.person_id,
-    )
-    if unit.connection.execute(other.limit(1)).first() is not None:
+    if unit.fetch(_SAME_NUMBER, (row.institution, card, row.person_id)):
         return True
-    known = tables.identifier
-    for kind in _CARD_KINDS:
-        digests = [digest for _, digest in unit.keyring.digests(Identifier(kind, card))]
-        holder = unit.connection.execute(
-            select(known.c.person_id, known.c.retired_at)
-            .where(known.c.digest.in_(digests), known.c.kind == kind)
-            .limit(1)
-        ).first()
-        if holder is not None and (
-            holder.person_id != row.person_id or holder.retired_at is not None
-        ):
-            return True
-    return False
+    digests = [
+        digest for kind in _CARD_KINDS for _, digest in unit.keyring.digests(Identifier(kind, card))
+    ]
+    marks = ", ".join("?" * len(digests))
+    known = unit.fetch(
+        f"SELECT person_id, retired_at FROM identifier WHERE digest IN ({marks})",  # noqa: S608
+        digests,
+    )
+    return any(
+        person_id != row.person_id or retired_at is not None for person_id, retired_at in known
+    )
 
 
 def next_number(unit: UnitOfWork, row: Row[Any], cards: CardRange) -> str:
