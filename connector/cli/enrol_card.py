@@ -102,7 +102,9 @@ def show(cli: CliContext, ctx: click.Context, *, actor: str, as_json: bool) -> N
     """
     patron_id = _patron(cli, ctx)
     report = cli.app.cards.describe(patron_id)
-    cli.app.store.audit.append("card.shown", actor=actor, subject=patron_id)
+    cli.app.store.audit.append(
+        "card.shown", actor=actor, subject=patron_id, institution=report.standing.home
+    )
     document = _describe(report)
     if as_json:
         write_json(document)

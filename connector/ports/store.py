@@ -268,12 +268,14 @@ class AuditLog(Protocol):
         actor: str,
         subject: str = "",
         detail: Mapping[str, str | int] | None = None,
+        institution: str = "",
     ) -> None:
         """Add an entry.
 
         Args:
             actor: a staff account, ``cli``, or a terminal id.
             subject: an id of a person, batch or loan; never a name or a number.
+            institution: the library that it is about; empty = the installation.
         """
         ...
 

@@ -189,7 +189,11 @@ class ListService:
         else:
             found = self._matching(school, query)
         self.audit.append(
-            "pupils.searched", actor=actor, subject=subject, detail=detail | {"count": len(found)}
+            "pupils.searched",
+            actor=actor,
+            subject=subject,
+            detail=detail | {"count": len(found)},
+            institution=school.institution,
         )
         return found
 
@@ -223,7 +227,13 @@ class ListService:
             detail["reason"] = reason.value
         if batch is not None:
             detail["batch"] = batch.batch_id
-        self.audit.append("pupils.exported", actor=actor, subject=school.school_id, detail=detail)
+        self.audit.append(
+            "pupils.exported",
+            actor=actor,
+            subject=school.school_id,
+            detail=detail,
+            institution=school.institution,
+        )
         return found
 
     def _find_by_number(self, number: str) -> PatronId | None:
@@ -420,6 +430,7 @@ class ListService:
             actor=actor,
             subject=school.school_id if school else "",
             detail=detail,
+            institution=school.institution if school else "",
         )
 
 

@@ -46,10 +46,11 @@ class StoredAudit:
         actor: str,
         subject: str = "",
         detail: Mapping[str, str | int] | None = None,
+        institution: str = "",
     ) -> None:
         """Add an entry in a transaction of its own; ids and codes only."""
         with self._work.begin() as unit:
-            unit.audit(action, actor=actor, subject=subject, detail=detail)
+            unit.audit(action, actor=actor, subject=subject, detail=detail, institution=institution)
 
     def verify(self) -> tuple[bool, int]:
         """Check every chain; return (intact, entries)."""

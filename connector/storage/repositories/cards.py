@@ -150,7 +150,12 @@ class StoredCards:
                     .where(_APPLICATION.c.application_id == change.application_id)
                     .values(card=next_number(unit, row, cards), updated_at=unit.now)
                 )
-                unit.audit("card.number_taken", actor=actor, subject=change.patron_id)
+                unit.audit(
+                    "card.number_taken",
+                    actor=actor,
+                    subject=change.patron_id,
+                    institution=change.institution,
+                )
             return _change(unit.connection.execute(_changing(change.patron_id)).one())
 
     @retry_once
