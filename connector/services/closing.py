@@ -13,14 +13,13 @@ Nothing here decides who is to be closed. Rules (decision 20, scenarios 6 and 28
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from connector.domain.closing import ClosingReason, ClosingStep
 from connector.domain.ids import IlsPatronId, InstitutionId, PatronId
 from connector.domain.library import Library
-from connector.domain.patron import IlsHold
 from connector.errors import (
     AdapterAuthFailed,
     AdapterError,
@@ -37,15 +36,11 @@ from connector.log import get_logger
 from connector.ports.clock import Clock
 from connector.ports.closing import Closing, ClosingStore
 from connector.ports.ils import (
-    BlockReason,
-    Capability,
-    ExchangeContext,
-    HoldRequest,
     IlsAdapter,
 )
-from connector.ports.ledger import Place
 from connector.ports.store import PatronRegister
 from connector.ports.tasks import TaskKind, TaskStore
+from connector.services.closing_accounts import PASSING, AccountCloser, Patience
 from connector.services.facts import FactReader
 
 __all__ = ["ClosingReport", "ClosingService"]
@@ -61,7 +56,6 @@ _LATER = timedelta(hours=1)
 """When an ILS is asked again that will not close an account."""
 _READ_AGAIN = timedelta(hours=6)
 """How often the ILS is read for books that may come back at its own desk."""
-_GIVE_UP_AFTER = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +142,9 @@ class ClosingService:
     def sweep(self, institution: InstitutionId, *, limit: int = 200) -> ClosingReport:
         """Go on with every closing of a library's people that something can be done about now."""
         due = self.list_due(institution, limit=limit)
-        report, away = ClosingReport(due=len(due)), 0
+        report, patience = ClosingReport(due=len(due)), Patience()
         for closing in due:
-            outcome = self._attend(closing)
-            report += outcome
-            away = away + 1 if outcome.failed else 0
-            if away >= _GIVE_UP_AFTER:
-                break
+            report += self._attend(closing, patience)
         if due:
             _log.info(
                 "closing.swept",
@@ -176,17 +166,17 @@ class ClosingService:
     def attend(self, patron_id: PatronId) -> ClosingReport:
         """Go on with one person's closing at once; an empty report when he has none."""
         closing = self.store.find_closing(patron_id)
-        return ClosingReport() if closing is None else self._attend(closing)
+        return ClosingReport() if closing is None else self._attend(closing, Patience())
 
     # --- one person -----------------------------------------------------------------------------
 
-    def _attend(self, closing: Closing) -> ClosingReport:
+    def _attend(self, closing: Closing, patience: Patience) -> ClosingReport:
         if not self.store.claim_closing(closing, until=self.now() + _LEASE):
             return ClosingReport()
         if closing.attempt_until is not None and closing.attempt_until > self.now():
             return self._put_off(closing, closing.step, closing.attempt_until, _WAITING)
         try:
-            return self._go_on(closing)
+            return self._go_on(closing, patience)
         except StorageConflict as err:
             if err.code != "unclosed_loans":
                 raise
@@ -199,94 +189,50 @@ class ClosingService:
             _log.error("closing.failed", institution=closing.home, error=type(err).__name__)
             return self._note_stuck(closing, "failed", _FAILED)
 
-    def _go_on(self, closing: Closing) -> ClosingReport:
+    def _go_on(self, closing: Closing, patience: Patience) -> ClosingReport:
+        """Do what can be done at every ILS: one that is away does not keep the others from it."""
         accounts = dict(closing.accounts)
         try:
-            if closing.was_opened and closing.home not in accounts:
-                accounts |= self._find_forgotten(closing)
-            known = {code: card for code, card in accounts.items() if code in self.adapters}
-            if closing.step is ClosingStep.BEGUN:
-                for code, card in known.items():
-                    self._stop_borrowing(self.adapters[code], card, closing.reason)
-            out = False
-            for code, card in known.items():
-                out |= self._has_books(closing, code, card)
-            if self.facts.ledger.list_unclosed(closing.patron_id):
-                return self._put_off(
-                    closing, ClosingStep.WAITING, self.now() + _READ_AGAIN, _WAITING
-                )
-            if out:
-                return self._note_stuck(closing, "has_loans", _WAITING)
-            for code, card in known.items():
-                self._close(closing, code, card)
+            accounts |= self._find_forgotten(closing)
         except AdapterError as err:
-            return self._note_failure(closing, err)
+            return self._note_failure(closing, [err], patience)
+        known = {code: card for code, card in accounts.items() if code in self.adapters}
+        uncounted: list[bool] = []
+
+        def look(code: InstitutionId, card: IlsPatronId) -> None:
+            if closing.step is ClosingStep.BEGUN:
+                self._closer.stop_borrowing(code, card, closing.reason)
+            uncounted.append(self._closer.has_uncounted(code, card, closing.patron_id))
+
+        errors = self._closer.ask_each(known, look, patience=patience)
+        if not errors and self.facts.ledger.list_unclosed(closing.patron_id):
+            return self._put_off(closing, ClosingStep.WAITING, self.now() + _READ_AGAIN, _WAITING)
+        if not errors and any(uncounted):
+            return self._note_stuck(closing, "has_loans", _WAITING)
+        if not errors:
+            errors = self._closer.ask_each(
+                known, lambda code, card: self._close(closing, code, card), patience=patience
+            )
+        if errors:
+            return self._note_failure(closing, errors, patience)
         if len(known) < len(accounts):
             return self._note_stuck(closing, "library_elsewhere", _FAILED)
         return self._finish(closing)
 
     def _find_forgotten(self, closing: Closing) -> dict[InstitutionId, IlsPatronId]:
-        """Return the account that an activation made and could not note any more."""
-        adapter = self.adapters.get(closing.home)
-        if adapter is None or Capability.FIND_PATRON not in adapter.capabilities:
+        if not closing.was_opened or closing.home in dict(closing.accounts):
             return {}
-        card = adapter.find_patron(external_id=closing.patron_id)
+        card = self._closer.find_account(closing.home, closing.patron_id)
         return {} if card is None else {closing.home: card}
 
-    def _stop_borrowing(
-        self, adapter: IlsAdapter, card: IlsPatronId, reason: ClosingReason
-    ) -> None:
-        """Block the account and cancel its holds; an account that is gone already is fine."""
-        why = (
-            BlockReason.CONSENT_WITHDRAWN
-            if reason is ClosingReason.CONSENT_WITHDRAWN
-            else BlockReason.CARD_CLOSING
-        )
-        try:
-            if Capability.BLOCK_PATRON in adapter.capabilities:
-                adapter.block_patron(card, why)
-            if {Capability.LIST_HOLDS, Capability.CANCEL_HOLD} <= adapter.capabilities:
-                for hold in adapter.list_holds(card):
-                    self._cancel(adapter, card, hold)
-        except NotFound:
-            return
-
-    def _cancel(self, adapter: IlsAdapter, card: IlsPatronId, hold: IlsHold) -> None:
-        request = HoldRequest(barcode=hold.barcode, title=hold.title, pickup=hold.pickup)
-        result = adapter.cancel_hold(card, request, ExchangeContext(at=self.now()))
-        if not result.ok:
-            _log.warning("closing.hold_kept", institution=adapter.institution_id, code=result.code)
-
-    def _has_books(self, closing: Closing, code: InstitutionId, card: IlsPatronId) -> bool:
-        """Compare ledger and ILS; say whether the ILS counts books that it cannot list."""
-        adapter = self.adapters[code]
-        if Capability.FETCH_PATRON not in adapter.capabilities:
-            return False
-        now, library = self.now(), self.libraries[code]
-        standing = self.register.find_standing(closing.patron_id, code)
-        if standing is None:
-            return False
-        place = Place(code, now, library.today(now))
-        view = self.facts.read_patron(replace(standing, ils_patron=card), card, library, place)
-        return view.facts.valid and view.uncounted > 0
-
     def _close(self, closing: Closing, code: InstitutionId, card: IlsPatronId) -> None:
-        adapter = self.adapters[code]
-        if Capability.CLOSE_PATRON not in adapter.capabilities:
+        if not self._closer.close(code, card):
             self._open_task(closing, code, "cannot_close", card)
-        elif self._is_there(adapter, card):
-            try:
-                adapter.close_patron(card)
-            except NotFound:
-                _log.info("closing.account_gone", institution=code)
-            except UnsupportedOperation:
-                self._open_task(closing, code, "cannot_close", card)
         self.store.drop_account(closing.patron_id, code, actor=_ACTOR)
 
-    def _is_there(self, adapter: IlsAdapter, card: IlsPatronId) -> bool:
-        if Capability.FETCH_PATRON not in adapter.capabilities:
-            return True
-        return adapter.fetch_patron(card).valid
+    @property
+    def _closer(self) -> AccountCloser:
+        return AccountCloser(self.register, self.facts, self.libraries, self.adapters, self.now)
 
     def _finish(self, closing: Closing) -> ClosingReport:
         """Erase the person, or keep him; raises ``StorageConflict`` when a book is out again."""
@@ -312,17 +258,18 @@ class ClosingService:
 
     # --- what cannot be done now ----------------------------------------------------------------
 
-    def _note_failure(self, closing: Closing, error: AdapterError) -> ClosingReport:
+    def _note_failure(
+        self, closing: Closing, errors: Sequence[AdapterError], patience: Patience
+    ) -> ClosingReport:
+        patience.note(errors)
+        error = errors[0]
         code = error.code if isinstance(error, UnexpectedResponse) else _CODES.get(type(error), "")
-        _log.warning(
-            "closing.ils_failed", institution=error.institution_id, error=type(error).__name__
-        )
         if code == "has_loans":
             return self._note_stuck(closing, code, _WAITING)
-        if not isinstance(error, AdapterUnavailable | OutcomeUnknown):
+        if not isinstance(error, PASSING):
             return self._note_stuck(closing, code, _FAILED)
-        pause = error.retry_after_s if isinstance(error, AdapterUnavailable) else None
-        until = self.now() + max(_SOON, timedelta(seconds=pause or 0))
+        pauses = [e.retry_after_s or 0 for e in errors if isinstance(e, AdapterUnavailable)]
+        until = self.now() + max(_SOON, timedelta(seconds=max(pauses, default=0)))
         return self._note_stuck(closing, code, _FAILED, until=until)
 
     def _note_stuck(

@@ -563,3 +563,22 @@ def test_killed_between_two_steps_is_taken_up_again(world: World, pupil: Pupil) 
     world.clock.advance(minutes=3)
     assert app.closing.sweep(KOHA_A).erased == 1
     assert [call.operation for call in ils.calls].count("close_patron") == 1
+
+
+def test_one_ils_that_is_away_keeps_no_other_waiting(world: World) -> None:
+    """The account at the library that answers is blocked, and other people are closed."""
+    app, away = world.app, world.ils("FOLIO-B")
+    both = [world.add_pupil(f"V{n}", at=("KOHA-A", "FOLIO-B")) for n in range(5)]
+    here = [world.add_pupil(f"C{n}") for n in range(3)]
+    away.script.set_always("*", Fault(FaultKind.NOT_SENT))
+    for patron_id in both + here:
+        assert app.closing.begin(patron_id, ClosingReason.CONSENT_WITHDRAWN, actor="librarian")
+    report = app.closing.sweep(KOHA_A)
+    assert (report.due, report.erased, report.failed) == (8, 3, 5)
+    assert len(away.calls) == 3, "it was left alone after three failures"
+    blocked = [p for p in world.ils("KOHA-A").stock.patrons.values() if p.blocks]
+    assert len(blocked) == 5
+    away.script.set_always("*", None)
+    world.clock.advance(minutes=2)
+    assert app.closing.sweep(KOHA_A).erased == 5
+    assert all(patron.closed for patron in away.stock.patrons.values())
