@@ -162,6 +162,22 @@ def test_a_new_year_ends_the_membership_before_with_its_date(store, school, pupi
     )
 
 
+def test_the_stage_of_a_pupil_follows_his_grade(store, school, other, pupil, clock):
+    sixth, seventh = (
+        store.schools.ensure_class(school, level, "1", actor="clerk") for level in (6, 7)
+    )
+    patron = pupil()
+    put(store, school, [patron], sixth)
+    assert store.people.find_standing(patron, LIBRARY).stage == "primary"
+    put(store, school, [patron], seventh, year=2027, on=NEXT)
+    assert store.people.find_standing(patron, LIBRARY).stage == "junior"
+    store.enrolment.add_application(
+        NewApplication(patron, LIBRARY, school.school_id, Route.BATCH), actor="clerk", now=clock()
+    )
+    store.schools.transfer_pupil(patron, other, None, school_year=2027, on=NEXT, actor="staff")
+    assert store.people.find_standing(patron, LIBRARY).stage == "primary"
+
+
 def test_nobody_goes_back_to_an_earlier_year(store, school, other, pupil):
     third = store.schools.ensure_class(school, 3, "2", actor="clerk")
     fourth = store.schools.ensure_class(school, 4, "2", actor="clerk")
