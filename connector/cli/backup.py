@@ -69,6 +69,11 @@ _TEXTS = {
     is_flag=True,
     help="Copy the embedded library system's file too: names and numbers IN CLEAR.",
 )
+@click.option(
+    "--accept-fewer",
+    is_flag=True,
+    help="Go on though many persons of the former keys archive are gone from the database.",
+)
 @click.option("--by", "actor", default=getpass.getuser, show_default="your login")
 @json_option
 @pass_cli
@@ -80,6 +85,7 @@ def backup(
     keys_only: bool,
     verify: bool,
     with_local_ils: bool,
+    accept_fewer: bool,
     actor: str,
     as_json: bool,
 ) -> None:
@@ -112,6 +118,7 @@ def backup(
                 data_dir=data_dir,
                 keys_dir=keys_dir,
                 verify=verify,
+                accept_fewer=accept_fewer,
                 progress=progress.show,
             )
         copies = []

@@ -6,6 +6,8 @@ Nothing here reads a backup into a database; ``restore`` does. Rules (decision 2
 - the data archive holds no person's key; the keys archive holds the key file and the persons' keys
   and is replaced each time, so that a person who was erased cannot be read from older data either;
 - the keys get their place first: newer keys open older data, older keys may not open newer data;
+- keys of many people who are not in the database any more are not thrown away unasked: an emptied
+  database must not take all older backups with it;
 - a restored copy vouches for the archive: rows, digests, audit chains, and every person opens.
 """
 
@@ -19,14 +21,23 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from connector.errors import ConfigurationError
 from connector.ports.store import AuditCheck
 from connector.storage import tables
-from connector.storage.archive import ArchiveWriter, Manifest, publish, read_manifest
+from connector.storage.archive import (
+    ArchiveWriter,
+    Manifest,
+    decode_row,
+    publish,
+    read_lines,
+    read_manifest,
+    walk,
+)
 from connector.storage.archive_pair import DATA_FORMAT, KEYS_FORMAT
 from connector.storage.crypto import Keyring
 from connector.storage.migrate import newest_revision
@@ -39,6 +50,9 @@ __all__ = ["BackupReport", "copy_sqlite", "make_backup"]
 KEYS_NAME = "onecard-keys.tar.gz"
 _PART = ".part"
 _CHECK_FOLDER = ".onecard-verify"
+_PAGE = 200
+_FEW, _PART_OF = 5, 4
+"""More than five and more than a quarter: no retention run takes so many in a night."""
 _DATA_TABLES = tuple(
     table for table in tables.metadata.sorted_tables if table is not tables.person_key
 )
@@ -81,6 +95,7 @@ def make_backup(
     data_dir: Path | None,
     keys_dir: Path,
     verify: bool,
+    accept_fewer: bool = False,
     progress: Progress,
 ) -> BackupReport:
     """Write the archives, check them, and give them their names.
@@ -88,6 +103,7 @@ def make_backup(
     Args:
         store: open, with the keys of ``key_file``.
         data_dir: None writes the keys only.
+        accept_fewer: go on though many people of the former keys archive are gone.
 
     Raises:
         ConfigurationError: the folders do not do, hold another installation's keys, or the database
@@ -110,7 +126,15 @@ def make_backup(
                 raise ConfigurationError(f"{data} exists.", "Try again in a second.")
         _drop_parts(keys_dir, data_dir)
         stack.callback(_drop_parts, keys_dir, data_dir)
-        report, keyring = _write(store, key_file, created, data=data, keys=keys, progress=progress)
+        report, keyring = _write(
+            store,
+            key_file,
+            created,
+            data=data,
+            keys=keys,
+            accept_fewer=accept_fewer,
+            progress=progress,
+        )
         if verify and data is not None and data_dir is not None:
             folder = data_dir / _CHECK_FOLDER
             shutil.rmtree(folder, ignore_errors=True)
@@ -167,6 +191,7 @@ def _write(
     *,
     data: Path | None,
     keys: Path,
+    accept_fewer: bool,
     progress: Progress,
 ) -> tuple[BackupReport, Keyring]:
     """Write both archives under their temporary names, from one transaction."""
@@ -176,7 +201,9 @@ def _write(
         # After the first read: every key that the snapshot needs is in the file by now.
         text = key_file.read_bytes()
         keyring = Keyring.parse(text.decode("ascii", "replace"), str(key_file))
-        _require_same_installation(keys, keyring)
+        former = _read_former(keys, keyring)
+        if former is not None and not accept_fewer:
+            _require_most_people(connection, keys, former)
         head = {"revision": revision, "created": created, "lasting": keyring.lasting}
         with ArchiveWriter(_part(keys)) as archive:
             archive.add_file("onecard.key", text)
@@ -206,17 +233,41 @@ def _revision(connection: Connection) -> str:
     return str(found)
 
 
-def _require_same_installation(keys: Path, keyring: Keyring) -> None:
-    """Refuse to replace another installation's keys; a damaged archive is of no use to anybody."""
+def _read_former(keys: Path, keyring: Keyring) -> Manifest | None:
+    """Return what the former keys archive holds; a damaged one is of no use to anybody.
+
+    Raises:
+        ConfigurationError: it is another installation's.
+    """
     if not keys.exists():
-        return
+        return None
     try:
         former, _ = read_manifest(keys, KEYS_FORMAT)
     except ConfigurationError:
-        return
+        return None
     if former.lasting != keyring.lasting:
         raise ConfigurationError(
             f"{keys} holds the keys of another installation.", "Choose another --keys-to."
+        )
+    return former
+
+
+def _require_most_people(connection: Connection, keys: Path, former: Manifest) -> None:
+    """Refuse to throw away the keys of many people: then older data could never be read again."""
+    key = tables.person_key.c.person_id
+    told = {member.name: member.columns for member in former.members}
+    count = gone = 0
+    for name, content in walk(keys):
+        columns = told.get(name, {})
+        lines = read_lines(content) if columns else iter(())
+        while piece := [decode_row(line, columns)["person_id"] for line in islice(lines, _PAGE)]:
+            there = connection.scalars(select(key).where(key.in_(piece))).all()
+            count, gone = count + len(piece), gone + len(piece) - len(there)
+    if gone and (gone == count or (gone > _FEW and gone * _PART_OF > count)):
+        raise ConfigurationError(
+            f"{gone} of {count} persons of the former keys archive are not in the database; with "
+            "their keys gone no older backup shows them again. Nothing was written.",
+            "Check [store] url. If they were erased on purpose, say --accept-fewer.",
         )
 
 

@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from connector.domain.ids import Identifier
 from connector.errors import ConfigurationError, NotFound
+from connector.ports.store import PersonalData
 from connector.storage import backup as backup_module
 from connector.storage import tables
 from connector.storage.backup import copy_sqlite, make_backup
@@ -42,7 +44,7 @@ class Place:
         self.key_file = folder / "onecard.key"
         self.data_dir, self.keys_dir = folder / "data", folder / "keys"
 
-    def backup(self, *, keys_only: bool = False, verify: bool = True):
+    def backup(self, *, keys_only: bool = False, verify: bool = True, accept_fewer: bool = False):
         self.store.work.now.advance(seconds=2)
         return make_backup(
             self.store,
@@ -50,6 +52,7 @@ class Place:
             data_dir=None if keys_only else self.data_dir,
             keys_dir=self.keys_dir,
             verify=verify,
+            accept_fewer=accept_fewer,
             progress=nothing,
         )
 
@@ -113,7 +116,7 @@ def test_restored_on_the_other_database_everything_is_the_same(place, people, ot
         for patron_id, name in zip(people, NAMES, strict=True):
             assert there.people.fetch_personal(patron_id).name == name
         # Numbers go on after those that were restored.
-        again = add_people_after(there)
+        again = add_person(there)
         assert there.people.fetch_personal(again).name == "新来"
         with there.work.begin() as unit:
             unit.send("x", institution=FDX, destination="Y", dedupe="new", payload={})
@@ -121,12 +124,9 @@ def test_restored_on_the_other_database_everything_is_the_same(place, people, ot
         there.close()
 
 
-def add_people_after(store):
-    from connector.domain.ids import Identifier
-    from connector.ports.store import PersonalData
-
+def add_person(store, card="S9"):
     return store.people.add_person(
-        PersonalData(name="新来"), [Identifier("card", "S9")], home=FDX, category="student"
+        PersonalData(name="新来"), [Identifier("card", card)], home=FDX, category="student"
     )
 
 
@@ -222,11 +222,48 @@ def test_erased_person_has_no_open_application_and_no_book(place, people, other_
         there.close()
 
 
+def test_emptied_database_does_not_take_the_older_backups_with_it(place, people, other_url):
+    former = place.backup()
+    kept = former.keys.read_bytes()
+    with place.store.database.write() as connection:
+        connection.execute(sa.delete(tables.person_key))
+    with pytest.raises(ConfigurationError, match="3 of 3 persons"):
+        place.backup(keys_only=True)
+    with pytest.raises(ConfigurationError, match="accept-fewer"):
+        place.backup()
+    assert former.keys.read_bytes() == kept
+    assert [path.name for path in place.data_dir.iterdir()] == [former.data.name]
+    assert place.restore(other_url, former.data).persons == 3
+    assert place.backup(keys_only=True, accept_fewer=True).persons == 0
+
+
+def test_more_than_a_quarter_of_the_people_gone_is_asked_about(place, people):
+    for number in range(21):
+        add_person(place.store, f"T{number}")
+    place.backup(keys_only=True)
+
+    def lose(count):
+        ids = sa.select(tables.person_key.c.person_id).limit(count)
+        with place.store.database.write() as connection:
+            gone = list(connection.scalars(ids))
+            connection.execute(
+                sa.delete(tables.person_key).where(tables.person_key.c.person_id.in_(gone))
+            )
+
+    lose(6)
+    place.backup(keys_only=True)
+    lose(5)
+    place.backup(keys_only=True)
+    lose(6)
+    with pytest.raises(ConfigurationError, match="6 of 13 persons"):
+        place.backup(keys_only=True)
+
+
 def test_keys_that_are_older_than_the_data_are_refused_unless_wanted(place, people, other_url):
     first = place.backup()
     old_keys = place.folder / "old-keys.tar.gz"
     old_keys.write_bytes(first.keys.read_bytes())
-    add_people_after(place.store)
+    add_person(place.store)
     second = place.backup()
     with pytest.raises(ConfigurationError, match="older than the data"):
         place.restore(other_url, second.data, old_keys)
@@ -251,8 +288,6 @@ def test_old_data_open_after_keys_were_rotated_and_the_old_one_retired(
     assert (restored.persons, restored.unreadable, restored.erased) == (3, 0, 0)
     there = open_store(other_url, place.folder / "new.key")
     try:
-        from connector.domain.ids import Identifier
-
         assert there.people.find_person([Identifier("card", "S0000001")]) == people[1]
     finally:
         there.close()
@@ -450,7 +485,7 @@ def test_backup_is_of_one_moment(place, people, other_url, monkeypatch):
 
     def read_rows(connection, table, columns, key):
         if table == "person" and not added:
-            added.append(add_people_after(place.store))
+            added.append(add_person(place.store))
         return real(connection, table, columns, key)
 
     monkeypatch.setattr(backup_module, "read_rows", read_rows)
