@@ -103,7 +103,8 @@ class ExchangeService:
 
     Attributes:
         rules: by library.
-        read_at: exchange id → when the issuer's ILS was last read.
+        read_at: exchange id → when the issuer's ILS was last read, and whether books were out then
+            as far as the ledger knew.
     """
 
     store: ExchangeStore
@@ -116,7 +117,7 @@ class ExchangeService:
     adapters: Mapping[InstitutionId, IlsAdapter]
     rules: Mapping[InstitutionId, EnrolmentRules]
     now: Clock
-    read_at: dict[str, datetime] = field(default_factory=dict)
+    read_at: dict[str, tuple[datetime, bool]] = field(default_factory=dict)
 
     # --- the library's own account becomes the student card
 
@@ -298,9 +299,11 @@ class ExchangeService:
         """Do the next step of one exchange; say whether it is closed."""
         if exchange.state is ExchangeState.BEGUN:
             self._make_read_only(exchange)
-        if not self._is_due(exchange):
+        is_out = self._is_known_out(exchange)
+        if not self._is_due(exchange, is_out=is_out):
             return False
         view = self._read(exchange.patron_id, exchange.issuer)
+        self.read_at[exchange.exchange_id] = self.now(), is_out
         if view is not None and view.facts.valid:
             if view.uncounted or any(loan.lender == exchange.issuer for loan in view.loans):
                 return False
@@ -309,17 +312,19 @@ class ExchangeService:
         self.read_at.pop(exchange.exchange_id, None)
         return self.store.close_exchange(exchange.exchange_id, actor=_WORKER)
 
-    def _is_due(self, exchange: Exchange) -> bool:
-        """Say whether the issuer's ILS is to be read: nothing is out as far as we know, or it has
-        not been read for a while.
-        """
+    def _is_known_out(self, exchange: Exchange) -> bool:
         loans = self.facts.ledger.list_unclosed(exchange.patron_id)
-        known_out = any(loan.lender == exchange.issuer for loan in loans)
-        last, now = self.read_at.get(exchange.exchange_id), self.now()
-        if known_out and last is not None and now - last < _READ_AGAIN:
-            return False
-        self.read_at[exchange.exchange_id] = now
-        return True
+        return any(loan.lender == exchange.issuer for loan in loans)
+
+    def _is_due(self, exchange: Exchange, *, is_out: bool) -> bool:
+        """Say whether the issuer's ILS is to be read: the last book that we know of came back, or
+        it has not been read for a while.
+        """
+        last = self.read_at.get(exchange.exchange_id)
+        if last is None:
+            return True
+        read_at, was_out = last
+        return (was_out and not is_out) or self.now() - read_at >= _READ_AGAIN
 
     def _make_read_only(self, exchange: Exchange) -> int:
         """Block the older account and take over its loans; return how many are out there."""

@@ -277,6 +277,8 @@ def test_s08_an_issuer_that_only_counts_loans(world: World, application: Applica
     assert ok(there.checkout("88001", "C3")) == "0"
     there.checkin("C1")
     there.checkin("C2")
+    assert world.app.exchanges.sweep(C).waiting == 1, "the ILS is not read every 15 seconds"
+    world.clock.advance(hours=1)
     assert world.app.exchanges.sweep(C).closed == 1
     (task,) = world.app.store.tasks.list_tasks(C, kind=TaskKind.CLOSING_STUCK)
     assert task.detail["reason"] == "ils_cannot"
@@ -291,6 +293,31 @@ def test_s08_an_issuer_that_is_not_ours(world: World, application: Application) 
     assert result.exchange.state is ExchangeState.ELSEWHERE
     (task,) = world.app.store.tasks.list_tasks(A, kind=TaskKind.DEPOSIT_REFUND)
     assert task.detail["exchange"] == result.exchange.exchange_id
+
+
+def test_s08_a_deposit_that_was_forgotten_at_first(world: World, application: Application) -> None:
+    old_card(world)
+    open_card(world, application)
+    tasks = world.app.store.tasks
+    assert not replace(world, application, deposit_held=False).exchange.deposit_held
+    assert not tasks.list_tasks(B, kind=TaskKind.DEPOSIT_REFUND)
+    assert replace(world, application).exchange.deposit_held
+    replace(world, application)
+    assert len(tasks.list_tasks(B, kind=TaskKind.DEPOSIT_REFUND)) == 1
+    assert len(world.rows("exchange")) == 1
+
+
+def test_s08_an_account_that_another_pupil_of_ours_has(
+    world: World, application: Application
+) -> None:
+    old_card(world)
+    open_card(world, application)
+    people = world.app.store.people
+    other = world.add_pupil("S-77", at=("KOHA-A",))
+    people.set_account(other, B, OLD, kind="visiting")
+    with pytest.raises(StorageConflict, match="identifier_taken"):
+        replace(world, application)
+    assert not world.rows("exchange")
 
 
 def test_s08_what_is_refused(world: World, application: Application) -> None:

@@ -72,7 +72,7 @@ class StoredExchanges:
                 return None
             row = fetch_row(unit, table, application_id=application_id)
             patron_id = PatronId(row.person_id)
-            _require_free(unit, patron_id, [account])
+            _require_free(unit, patron_id, row.institution, account, [account])
             open_standing(unit, patron_id, row.institution, account, expires)
             audit_application(unit, "enrolment.active", row, actor, reason="exchanged")
             unit.connection.execute(  # it gave way once; now it is the student card
@@ -116,8 +116,10 @@ class StoredExchanges:
                 .where(_EXCHANGE.c.old_account == account)
             ).first()
             if known is not None:
+                if deposit_held and not known.deposit_held:
+                    known = _note_deposit(unit, known, issuer if is_ours else institution, actor)
                 return _exchange(known)
-            _require_free(unit, patron_id, numbers)
+            _require_free(unit, patron_id, issuer, account, numbers)
             for number in dict.fromkeys(numbers):
                 person_rows.add_identifier(
                     unit, patron_id, Identifier(_OLD, number), institution=issuer
@@ -214,8 +216,43 @@ class StoredExchanges:
             return tuple(_exchange(row) for row in connection.execute(query))
 
 
-def _require_free(unit: UnitOfWork, patron_id: PatronId, numbers: Sequence[str]) -> None:
-    """Raise ``StorageConflict`` when somebody else has one of these card numbers."""
+def _note_deposit(unit: UnitOfWork, row: Row[Any], refund_by: str, actor: str) -> Row[Any]:
+    """Note a deposit that was forgotten at first, and open the task to refund it."""
+    unit.connection.execute(
+        update(_EXCHANGE)
+        .where(_EXCHANGE.c.exchange_id == row.exchange_id)
+        .values(deposit_held=True)
+    )
+    _ask_for_refund(unit, row, refund_by=refund_by, actor=actor)
+    return fetch_row(unit, _EXCHANGE, exchange_id=row.exchange_id)
+
+
+def _ask_for_refund(unit: UnitOfWork, row: Row[Any], *, refund_by: str, actor: str) -> None:
+    open_task(
+        unit,
+        refund_by,
+        TaskKind.DEPOSIT_REFUND,
+        about=row.exchange_id,
+        patron_id=row.person_id,
+        detail={"exchange": row.exchange_id, "issuer": row.issuer},
+        actor=actor,
+    )
+
+
+def _require_free(
+    unit: UnitOfWork, patron_id: PatronId, issuer: str, account: str, numbers: Sequence[str]
+) -> None:
+    """Raise ``StorageConflict`` when somebody else has the account, or one of these card
+    numbers.
+    """
+    owned = tables.ils_account
+    if unit.connection.scalar(
+        select(owned.c.person_id)
+        .where(owned.c.institution == issuer, owned.c.ils_patron == account)
+        .where(owned.c.person_id != patron_id)
+        .limit(1)
+    ):
+        raise StorageConflict("identifier_taken")
     table = tables.identifier
     digests = [
         digest
@@ -278,17 +315,10 @@ def _add_exchange(
         detail={"exchange": exchange_id, "mode": mode.value},
         institution=institution,
     )
+    row = fetch_row(unit, _EXCHANGE, exchange_id=exchange_id)
     if deposit_held or state is ExchangeState.ELSEWHERE:
-        open_task(
-            unit,
-            refund_by,
-            TaskKind.DEPOSIT_REFUND,
-            about=exchange_id,
-            patron_id=patron_id,
-            detail={"exchange": exchange_id, "issuer": issuer},
-            actor=actor,
-        )
-    return _exchange(fetch_row(unit, _EXCHANGE, exchange_id=exchange_id))
+        _ask_for_refund(unit, row, refund_by=refund_by, actor=actor)
+    return _exchange(row)
 
 
 def _exchange(row: Row[Any]) -> Exchange:
