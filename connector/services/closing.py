@@ -220,7 +220,10 @@ class ClosingService:
         return self._finish(closing)
 
     def _find_forgotten(self, closing: Closing) -> dict[InstitutionId, IlsPatronId]:
-        if not closing.was_opened or closing.home in dict(closing.accounts):
+        """Return the account by our own id: one that an activation could not note any more, or that
+        has another number since, as when a lost card's number was changed and nobody heard of it.
+        """
+        if not closing.was_opened:
             return {}
         card = self._closer.find_account(closing.home, closing.patron_id)
         return {} if card is None else {closing.home: card}

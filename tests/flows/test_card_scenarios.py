@@ -6,11 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from connector.domain.closing import ClosingReason
 from connector.domain.ids import Identifier, IlsPatronId, InstitutionId
 from connector.domain.loan import LoanState
 from connector.domain.patron import StandingState
 from connector.enrolment.tokens import new_token
-from connector.errors import RecordError, StorageConflict
+from connector.errors import NotFound, RecordError, StorageConflict
 from connector.ports.cards import CardKind
 from connector.ports.ils import BlockReason
 from connector.services.cards import LossOutcome
@@ -276,6 +277,25 @@ def test_s34_a_process_that_is_killed_goes_on_with_the_same_number(
     assert (done.outcome, done.card) == (LossOutcome.CHANGED, change.new)
     assert list(world.ils("KOHA-A").stock.patrons) == [change.new]
     assert store.find_change(pupil.patron_id) is None
+
+
+def test_s34_an_account_is_closed_under_the_number_that_it_has_got_meanwhile(
+    world: World, pupil: Pupil
+) -> None:
+    """The change of number landed, nobody heard of it, and then the consent was withdrawn."""
+    ils = world.ils("KOHA-A")
+    ils.fail("upsert_patron", Fault(FaultKind.DONE_LATER_NO_ANSWER))
+    report = world.app.cards.report_lost(pupil.patron_id, actor=STAFF)
+    assert report.outcome is LossOutcome.PENDING
+    ils.land()
+    world.app.closing.begin(pupil.patron_id, ClosingReason.CONSENT_WITHDRAWN, actor=STAFF)
+    for _ in range(3):
+        world.app.closing.sweep(KOHA_A)
+        world.clock.advance(minutes=5)
+    account = ils.stock.patrons[report.card]
+    assert (account.closed, account.name) == (True, "")
+    with pytest.raises(NotFound):
+        world.app.store.people.fetch_personal(pupil.patron_id)
 
 
 def test_s34_two_desks_that_report_at_once_take_one_number(world: World, pupil: Pupil) -> None:
