@@ -111,6 +111,7 @@ class CardOpening:
         if not self._has_consent(current):
             return self._send_back(current, actor)
         if current.state is _S.EXISTING_CARD and not self._is_free_again(current, actor):
+            self._open_task(current, actor)
             return Activation(current, ActivationOutcome.EXISTING_CARD)
         return None
 
@@ -240,6 +241,12 @@ class CardOpening:
 
     def _leave_to_staff(self, application: Application, actor: str) -> Activation:
         self._move(application, _S.EXISTING_CARD, actor, "account_in_ils")
+        self._open_task(application, actor)
+        self._tell("enrolment.existing_card", application)
+        return Activation(application, ActivationOutcome.EXISTING_CARD)
+
+    def _open_task(self, application: Application, actor: str) -> None:
+        """Let staff know, once."""
         if self.tasks is not None:
             self.tasks.open_task(
                 application.institution,
@@ -252,8 +259,6 @@ class CardOpening:
                 },
                 actor=actor,
             )
-        self._tell("enrolment.existing_card", application)
-        return Activation(application, ActivationOutcome.EXISTING_CARD)
 
     def _is_free_again(self, application: Application, actor: str) -> bool:
         """Say whether the account that stood in the way is gone, by the hand of the staff.

@@ -190,6 +190,7 @@ def test_an_account_that_is_there_is_not_touched(world, helpers):
     assert world.ils.stock.patrons["OLD1"].pin == "old"
     assert world.ils.count_calls("upsert_patron") == 0
     assert results(world.activate([application])) == [O.EXISTING_CARD]
+    assert len(world.store.tasks.list_tasks(world.library)) == 1
 
 
 def test_without_find_an_account_is_looked_for_by_the_number(world, helpers):
