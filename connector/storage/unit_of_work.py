@@ -124,8 +124,8 @@ class UnitOfWork:
         This is how a conflict that is expected is met: PostgreSQL's exception would quote the row.
         """
         dialect = sqlite.insert if self.is_sqlite else postgresql.insert
-        statement = dialect(table).values(**values).on_conflict_do_nothing()
-        result = self.connection.execute(statement, execution_options=_KEEP_ROWCOUNT)
+        statement = dialect(table).on_conflict_do_nothing()
+        result = self.connection.execute(statement, dict(values), execution_options=_KEEP_ROWCOUNT)
         return result.rowcount == 1
 
     def record_event(self, row: EventRow) -> None:

@@ -38,6 +38,10 @@ FIELDS = ("name", "id_number", "phone", "guardian_name", "guardian_phone", "birt
 """Sealed columns of ``person``, named like the fields of ``PersonalData``."""
 
 
+_INSERT_PERSON = tables.person.insert()
+_INSERT_KEY = tables.person_key.insert()
+
+
 def add_person(
     unit: UnitOfWork,
     data: PersonalData,
@@ -53,22 +57,20 @@ def add_person(
     key_id, wrapped = unit.keyring.new_person_key(patron_id)
     cipher = unit.keyring.open_person(patron_id, wrapped)
     unit.connection.execute(
-        tables.person.insert().values(
-            person_id=patron_id,
-            institution=home,
-            category=category,
-            stage=stage,
-            state=state.value,
-            created_at=unit.now,
-            updated_at=unit.now,
+        _INSERT_PERSON,
+        {
+            "person_id": patron_id,
+            "institution": home,
+            "category": category,
+            "stage": stage,
+            "state": state.value,
+            "created_at": unit.now,
+            "updated_at": unit.now,
             **seal_data(cipher, data),
-        )
+        },
     )
-    unit.connection.execute(
-        tables.person_key.insert().values(
-            person_id=patron_id, institution=home, key_id=key_id, wrapped=wrapped
-        )
-    )
+    key = {"person_id": patron_id, "institution": home, "key_id": key_id, "wrapped": wrapped}
+    unit.connection.execute(_INSERT_KEY, key)
     for identifier in identifiers:
         add_identifier(unit, patron_id, identifier, institution=home, cipher=cipher)
     unit.audit("person.added", actor="register", subject=patron_id, institution=home)
