@@ -12,9 +12,9 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Final, TypeVar
+from typing import TypeVar
 
-from connector.domain.class_names import parse_class_name
+from connector.domain.cell_text import clean_text, is_name, is_odd_text, join_name, read_text
 from connector.domain.identity import (
     IdentityNumber,
     IdentityProblem,
@@ -24,7 +24,7 @@ from connector.domain.identity import (
     parse_student_number,
 )
 from connector.domain.ids import Identifier
-from connector.domain.school import SchoolStage, SchoolSystem, school_year_of
+from connector.domain.roster_rules import RowContext, RowRules, day_number
 
 __all__ = [
     "COLUMNS",
@@ -49,28 +49,6 @@ COLUMNS = (
     "willing",
 )
 """Keys of the cells that a row may have."""
-
-
-@dataclass(frozen=True, slots=True)
-class RowContext:
-    """What a row is checked against.
-
-    Attributes:
-        today: the day in the library's zone.
-        stage: None = the age is not checked against it.
-        districts: counties that the programme serves; empty = any.
-        school_year: in which the roster is written; None = that of ``today``.
-    """
-
-    today: date
-    stage: SchoolStage | None = None
-    districts: frozenset[str] = frozenset()
-    system: SchoolSystem = SchoolSystem.SIX_THREE
-    school_year: int | None = None
-    _rules: _RowRules = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_rules", _RowRules(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,39 +102,12 @@ class StudentRecord:
         return tuple(found)
 
 
-_AGES: Mapping[SchoolStage, tuple[int, int]] = {
-    SchoolStage.KINDERGARTEN: (2, 7),
-    SchoolStage.PRIMARY: (5, 15),
-    SchoolStage.JUNIOR: (10, 18),
-    SchoolStage.SENIOR: (13, 22),
-}
-"""Completed years that a pupil of a stage may have, with a margin for early and late entry."""
-
-_ADULT: Final = 18
-_NO_PUPIL: Final = 23
-_AGE_OF_LEVEL_0: Final = 5
-"""Completed years of who begins the last kindergarten year on 1 September; level 1 begins at 6."""
-_YOUNGER: Final = 1
-_OLDER: Final = 3
-
-_HAN = "\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _USUAL_NAME = re.compile("[\u4e00-\u9fff]{2,4}")
-_USUAL_TEXT = re.compile("[!-~\u4e00-\u9fff]*")
-_BLANKS_IN_HAN = re.compile(rf"(?<=[{_HAN}·]) (?=[{_HAN}·])")
-_BLANKS_AT_DOT = re.compile(" ?· ?")
-_POINT_IN_HAN = re.compile(rf"(?<=[{_HAN}])[.。｡](?=[{_HAN}])")
-_TENTH = re.compile(r"[0-9]{1,2}\.1")
 _MOBILE = re.compile(r"1[3-9][0-9]{9}", re.ASCII)
 _LANDLINE = re.compile(r"0[0-9]{2,3}[2-9][0-9]{6,7}", re.ASCII)
 _COUNTRY = re.compile(r"(\+|00)86|86(?=1[3-9][0-9]{9}$)")
 _PHONE_MARKS = re.compile(r"[-()（）－—]")
-_DOTS = str.maketrans(dict.fromkeys("•・‧∙⋅．･●ꞏ⸱", "·"))
-_NAME_MARKS = frozenset(" ·'-.〇")
 _NAME_LENGTH = range(2, 51)
-_TEXT_LENGTH = 60
-_FORMULA_STARTS = frozenset("=+-@＝＋－＠")
-_EXACT_FLOAT = 10**15
-_DISTRICT_ENDINGS = ("自治县", "区", "县", "市")
 _ANSWERS: Mapping[str, str] = {
     "no_answer": "- / 未答复 noanswer",
     "willing": "是 愿意 愿 自愿 同意 办 办证 要 √ ✓ ✔ y yes 1 true willing",
@@ -165,9 +116,6 @@ _ANSWERS: Mapping[str, str] = {
 _WILLING = {"": "no_answer"} | {
     text: answer for answer, texts in _ANSWERS.items() for text in texts.split()
 }
-_LARGEST_CACHE: Final = 2000
-_Key = TypeVar("_Key")
-_Value = TypeVar("_Value")
 _Number = TypeVar("_Number", IdentityNumber, StudentNumber)
 
 
@@ -184,93 +132,7 @@ def parse_row(
         cells: column key → raw cell; a missing key is a column that the sheet does not have.
         row: row number in the sheet, for the report.
     """
-    return _RowReader(cells, row, context._rules).read()  # noqa: SLF001 - made for this
-
-
-@dataclass(frozen=True, slots=True)
-class _Class:
-    """What the class and grade columns of a row say: text, level, class; codes of what is wrong."""
-
-    text: str
-    level: int | None = None
-    label: str = ""
-    note: tuple[str, str] | None = None
-    problems: tuple[tuple[str, str], ...] = ()
-
-
-class _RowRules:
-    """What is worked out once for all rows of a roster: birth dates, districts, classes met."""
-
-    def __init__(self, context: RowContext) -> None:
-        self.context = context
-        self.today = today = context.today
-        self.year = school_year_of(today) if context.school_year is None else context.school_year
-        stage = context.stage
-        limit = _NO_PUPIL if stage in {None, SchoolStage.SENIOR} else _ADULT
-        self.last_adult = _day_number(today, limit)
-        """Who was born on that day or before is an adult."""
-        self.stage_births = None if stage is None else _births(today, *_AGES[stage])
-        self._served = frozenset(_short_district(name) for name in context.districts)
-        self._classes: dict[tuple[object, object], _Class] = {}
-        self._districts: dict[str, str] = {}
-        self._births: dict[int, range] = {}
-
-    def births_of_level(self, level: int) -> range:
-        """Return the birth dates that fit a level, as numbers like 20150301."""
-        births = self._births.get(level)
-        if births is None:
-            age = level + _AGE_OF_LEVEL_0
-            day = date(self.year, 9, 1)
-            births = self._births[level] = _births(day, age - _YOUNGER, age + _OLDER)
-        return births
-
-    def check_district(self, district: str) -> str:
-        """Return a problem code, empty for a district that the programme serves."""
-        code = self._districts.get(district)
-        if code is None:
-            if not district:
-                code = "district_missing"
-            elif self._served and _short_district(district) not in self._served:
-                code = "district_unknown"
-            else:
-                code = ""
-            _keep(self._districts, district, code)
-        return code
-
-    def read_class(self, raw: object, raw_grade: object) -> _Class:
-        """Return what the two cells say; the same texts are read only once."""
-        if not isinstance(raw, str | None) or not isinstance(raw_grade, str | None):
-            return self._read_class(raw, raw_grade)
-        found = self._classes.get((raw, raw_grade))
-        if found is None:
-            found = self._read_class(raw, raw_grade)
-            _keep(self._classes, (raw, raw_grade), found)
-        return found
-
-    def _read_class(self, raw: object, raw_grade: object) -> _Class:
-        text, grade = _join_blanks(clean_text(raw)), _join_blanks(clean_text(raw_grade))
-        wrong = [
-            (column, "text_format")
-            for column, written in (("class_name", text), ("grade", grade))
-            if _is_odd_text(written)
-        ]
-        whole = text if text.startswith(grade) else grade + text
-        if not wrong and _is_odd_text(whole):
-            wrong = [("class_name", "text_format")]
-        if wrong or not whole:
-            return _Class(whole, problems=tuple(wrong))
-        if isinstance(raw, float) and _TENTH.fullmatch(text):
-            return _Class(whole, note=("class_name", "class_digits_lost"))
-        found = parse_class_name(
-            text,
-            stage=self.context.stage,
-            system=self.context.system,
-            school_year=self.year,
-            grade=grade,
-        )
-        if found is None:
-            return _Class(whole, note=("class_name" if text else "grade", "class_unclear"))
-        return _Class(whole, found.level, found.name)
+    return _RowReader(cells, row, context.rules).read()
 
 
 class _RowReader:
@@ -278,7 +140,7 @@ class _RowReader:
 
     __slots__ = ("_cells", "_row", "_rules", "problems")
 
-    def __init__(self, cells: Mapping[str, object], row: int, rules: _RowRules) -> None:
+    def __init__(self, cells: Mapping[str, object], row: int, rules: RowRules) -> None:
         self._cells = cells
         self._row = row
         self._rules = rules
@@ -347,7 +209,7 @@ class _RowReader:
         return number
 
     def _check_age(self, known: IdentityNumber | StudentNumber, level: int | None) -> None:
-        birth = _day_number(known.birth_date)
+        birth = day_number(known.birth_date)
         rules = self._rules
         if birth <= rules.last_adult:
             code = "id_of_adult"
@@ -362,11 +224,11 @@ class _RowReader:
     def _read_name(self, column: str, raw: object) -> str:
         if isinstance(raw, str) and _USUAL_NAME.fullmatch(raw):
             return raw
-        name = _join_name(clean_text(raw))
+        name = join_name(clean_text(raw))
         if not name:
             if column == "name":
                 self._report(column, "name_missing")
-        elif not _is_name(name):
+        elif not is_name(name):
             self._report(column, "name_characters")
         elif len(name) not in _NAME_LENGTH:
             self._report(column, "name_length")
@@ -386,11 +248,8 @@ class _RowReader:
     def _read_text(self, column: str, raw: object) -> str:
         if raw is None:
             return ""
-        if isinstance(raw, str) and _USUAL_TEXT.fullmatch(raw):
-            text = raw
-        else:
-            text = _join_blanks(clean_text(raw))
-        if _is_odd_text(text):
+        text = read_text(raw)
+        if is_odd_text(text):
             self._report(column, "text_format")
         return text
 
@@ -413,66 +272,5 @@ class _RowReader:
         return willing or "no_answer"
 
 
-def clean_text(raw: object) -> str:
-    """Return a cell as text without invisible characters; whole numbers without ``.0``."""
-    if raw is None:
-        return ""
-    if isinstance(raw, float) and raw.is_integer() and abs(raw) < _EXACT_FLOAT:
-        return str(int(raw))
-    text = str(raw)
-    if _USUAL_TEXT.fullmatch(text):
-        return text
-    return "".join(ch for ch in text if unicodedata.category(ch) != "Cf").strip()
-
-
-def _keep(cache: dict[_Key, _Value], key: _Key, value: _Value) -> None:
-    """Remember what was worked out, until a roster has strangely many different texts."""
-    if len(cache) >= _LARGEST_CACHE:
-        cache.clear()
-    cache[key] = value
-
-
-def _join_blanks(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _join_name(text: str) -> str:
-    """Return a name as it is written in a register: 张 三 is 张三, Anna  Li is Anna Li."""
-    name = _POINT_IN_HAN.sub("·", _join_blanks(text.translate(_DOTS)))
-    return _BLANKS_IN_HAN.sub("", _BLANKS_AT_DOT.sub("·", name))
-
-
 def _is_blank(raw: object) -> bool:
     return raw is None or not normalise_text(clean_text(raw))
-
-
-def _is_odd_text(text: str) -> bool:
-    return text[:1] in _FORMULA_STARTS or len(text) > _TEXT_LENGTH
-
-
-def _is_name(text: str) -> bool:
-    return (
-        text[0] not in _FORMULA_STARTS
-        and any(map(str.isalpha, text))
-        and all(
-            ch.isalpha() or ch in _NAME_MARKS or unicodedata.category(ch).startswith("M")
-            for ch in text
-        )
-    )
-
-
-def _day_number(day: date, years_ago: int = 0) -> int:
-    """Return a day as a number like 20150301; such numbers compare as days do."""
-    return (day.year - years_ago) * 10000 + day.month * 100 + day.day
-
-
-def _births(day: date, youngest: int, oldest: int) -> range:
-    """Return the birth dates of who has completed so many years on a day (see ``age_on``)."""
-    return range(_day_number(day, oldest + 1) + 1, _day_number(day, youngest) + 1)
-
-
-def _short_district(name: str) -> str:
-    for ending in _DISTRICT_ENDINGS:
-        if len(name) > len(ending) + 1 and name.endswith(ending):
-            return name.removesuffix(ending)
-    return name
