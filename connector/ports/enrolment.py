@@ -26,6 +26,7 @@ from connector.domain.school import SchoolSystem
 
 __all__ = [
     "CARD_TAKEN",
+    "OUTCOME_UNKNOWN",
     "Application",
     "Batch",
     "Consent",
@@ -39,6 +40,8 @@ __all__ = [
 
 CARD_TAKEN = "duplicate_card"
 """Code of a failed activation: the ILS has another account with that card number."""
+OUTCOME_UNKNOWN = "outcome_unknown"
+"""Code of a failed activation: the ILS gave no answer, and may do it yet."""
 
 
 class RowOutcome(StrEnum):
@@ -327,7 +330,11 @@ class EnrolmentStore(Protocol):
         ...
 
     def save_error(self, application_id: str, code: str, *, now: datetime) -> None:
-        """Record why an activation failed; the state stays, so that it can be tried again."""
+        """Record why an activation failed; the state stays, so that it can be tried again.
+
+        After ``OUTCOME_UNKNOWN`` only when some time has passed: what comes late to the ILS must
+        not undo what a later attempt did.
+        """
         ...
 
     def record_consent(

@@ -19,7 +19,7 @@ from connector.errors import (
     StorageConflict,
     UnsupportedOperation,
 )
-from connector.ports.enrolment import CARD_TAKEN, Application
+from connector.ports.enrolment import CARD_TAKEN, OUTCOME_UNKNOWN, Application
 
 __all__ = ["TAKEN", "Activation", "ActivationOutcome", "GiveOut", "code_of"]
 
@@ -64,7 +64,7 @@ GiveOut = Callable[[Activation], bool]
 
 _CODES: Mapping[type[ConnectorError], str] = {
     AdapterUnavailable: "ils_unavailable",
-    OutcomeUnknown: "outcome_unknown",
+    OutcomeUnknown: OUTCOME_UNKNOWN,
     AdapterAuthFailed: "ils_credentials",
     UnsupportedOperation: "ils_cannot",
     NotFound: "person_gone",

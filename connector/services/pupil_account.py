@@ -105,7 +105,7 @@ class PupilAccount:
         if Capability.VERIFY_PIN not in self.adapter.capabilities:
             return False
         try:
-            return self.adapter.verify_pin(card, pin)
+            return self._ask(partial(self.adapter.verify_pin, card, pin))
         except AdapterError:
             return False
 

@@ -22,7 +22,7 @@ from connector.domain.enrolment import CLOSED_STATES, ApplicationState
 from connector.domain.ids import Identifier, IlsPatronId, PatronId
 from connector.domain.patron import StandingState
 from connector.errors import ConfigurationError
-from connector.ports.enrolment import CARD_TAKEN, Application
+from connector.ports.enrolment import CARD_TAKEN, OUTCOME_UNKNOWN, Application
 from connector.storage import tables
 from connector.storage.repositories import person_rows
 from connector.storage.repositories.application_rows import audit_application, read_application
@@ -129,12 +129,13 @@ class StoredActivations:
     def save_error(self, application_id: str, code: str, *, now: datetime) -> None:
         """Record why an activation failed; the state stays, so that it can be tried again."""
         table = _APPLICATION
+        lease = now + _ATTEMPT_TIME if code == OUTCOME_UNKNOWN else None
         with self._units.begin() as unit:
             unit.connection.execute(
                 update(table)
                 .where(table.c.application_id == application_id)
                 .where(table.c.state == ApplicationState.ACTIVATING.value)
-                .values(error=code, lease_until=None, updated_at=now)
+                .values(error=code, lease_until=lease, updated_at=now)
             )
 
 

@@ -120,6 +120,9 @@ def test_an_attempt_that_broke_off_is_taken_up_again(world, helpers):
     assert world.state_of(application) is S.ACTIVATING
     assert len(world.ils.stock.patrons) == 1
     world.ils.script = Script()
+    (waits,) = world.activate([application])
+    assert (waits.outcome, waits.error) == (O.NOT_TRIED, "in_progress")
+    world.pass_time(minutes=3)
     (done,) = world.activate([application])
     assert (done.outcome, done.is_pin_new) == (O.ACTIVATED, True)
     assert list(world.ils.stock.patrons) == [done.card]
@@ -352,7 +355,7 @@ def test_a_pin_that_nobody_can_confirm_is_not_given_out(world, helpers):
 def test_a_pin_whose_check_fails_is_not_given_out(world, helpers):
     (application,) = world.approved([helpers.pupil(1)])
     world.ils.fail("upsert_patron", Fault(FaultKind.DONE_NO_ANSWER))
-    world.ils.fail("verify_pin", *[Fault(FaultKind.NOT_SENT)] * 2)
+    world.ils.fail("verify_pin", *[Fault(FaultKind.NOT_SENT)] * 8)
     (result,) = world.activate([application])
     assert (result.outcome, result.pin) == (O.ACTIVATED, "")
 
