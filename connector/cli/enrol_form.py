@@ -67,12 +67,14 @@ def add(
     with `-`.
 
     Keys: name, id_number or student_no, phone, guardian_name, guardian_phone, class_name, grade,
-    district, willing. Exit code 1 when the pupil was not entered.
+    district, willing. Exit code 1 when the pupil was not entered. In place of a batch, the steps
+    that follow take form:SCHOOL for all who were entered one by one, or an application's id.
 
     \b
     Example:
       onecard enrol add --school s1
       onecard enrol add --school s1 - --json < pupil.json
+      onecard enrol approve form:s1
     """
     school = find_school(cli, code, library)
     language = lang or cli.lang

@@ -18,6 +18,7 @@ from connector.bootstrap import Application
 from connector.cli.context import CliContext, Refused
 from connector.domain.ids import InstitutionId
 from connector.errors import NotFound
+from connector.ports.clock import utc_now
 from connector.ports.enrolment import Application as PupilApplication
 from connector.ports.enrolment import Batch, School
 
@@ -45,6 +46,8 @@ lang_option = click.option(
 )
 
 
+_FORM = "form:"
+_APPLICATION_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _RANGE = re.compile(r"([0-9]{1,6})(?:-([0-9]{1,6}))?")
 _LARGEST_RANGE = 100_000
 
@@ -66,7 +69,14 @@ def parse_rows(text: str | None) -> list[int]:
 def choose_applications(
     app: Application, number: str, rows: str | None, library: str | None
 ) -> tuple[Batch, tuple[PupilApplication, ...]]:
-    """Return a batch and its applications, or those of some rows."""
+    """Return a batch and its applications, or those of some rows.
+
+    Applications that no roster brought are named by ``form:SCHOOL``, or one by its own id.
+    """
+    if number.startswith(_FORM) or _APPLICATION_ID.fullmatch(number):
+        if rows:
+            raise click.UsageError("--rows is for a roster's batch; name one by its id instead.")
+        return _choose_individual(app, number, library)
     batch = find_batch(app, number, library)
     try:
         return batch, app.enrolment.list_applications(batch, rows=parse_rows(rows))
@@ -74,6 +84,41 @@ def choose_applications(
         raise Refused(
             f"{err}: it was not taken, or its guardian refused. See: onecard enrol show {number}"
         ) from err
+
+
+def _choose_individual(
+    app: Application, number: str, library: str | None
+) -> tuple[Batch, tuple[PupilApplication, ...]]:
+    """Return applications that no roster brought, with what stands for their batch."""
+    if not number.startswith(_FORM):
+        one = app.enrolment.store.fetch_application(number)
+        if one is None or one.institution not in libraries_of(app, library):
+            raise Refused(f"There is no application {number}.")
+        return _form_batch(number, one.institution, one.school_id, 1), (one,)
+    code = number.removeprefix(_FORM)
+    for institution in libraries_of(app, library):
+        school = app.enrolment.store.find_school(institution, code)
+        if school is not None:
+            found = app.enrolment.list_individual(school)
+            return _form_batch(number, institution, school.school_id, len(found)), found
+    raise Refused(f"There is no school {code}. See: onecard enrol school list")
+
+
+def _form_batch(number: str, institution: InstitutionId, school_id: str, rows: int) -> Batch:
+    return Batch(
+        batch_id=school_id,
+        number=number.replace(":", "-"),
+        institution=institution,
+        school_id=school_id,
+        layout="",
+        rows=rows,
+        counts={},
+        problems=(),
+        source_digest="",
+        created_by="",
+        created_at=utc_now(),
+        source="form",
+    )
 
 
 def find_batch(app: Application, number: str, library: str | None) -> Batch:

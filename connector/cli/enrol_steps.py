@@ -81,6 +81,7 @@ def show(
         lines.append(
             {
                 "row": application.batch_row,
+                "application": application.application_id,
                 "name": mask_name(known.name),
                 "id_number": mask_number(known.id_number),
                 "class": application.class_name,
@@ -96,8 +97,9 @@ def show(
     if as_json:
         write_json(lines)
     else:
+        is_form = found.source == "form"
         shown = [
-            row
+            {key: value for key, value in row.items() if is_form or key != "application"}
             | {
                 "on_roster": "yes" if row["on_roster"] else "no",
                 "consent": ", ".join(row["consent"]),

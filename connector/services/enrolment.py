@@ -237,6 +237,16 @@ class EnrolmentService:
             raise NotFound(f"row {min(missing)} of the batch")
         return tuple(application for application in found if application.batch_row in rows)
 
+    def list_individual(self, school: School) -> tuple[Application, ...]:
+        """Return the applications of a school that no roster brought, in the order of entry."""
+        return tuple(
+            application
+            for application in self.store.list_applications(
+                school.institution, school_id=school.school_id
+            )
+            if application.batch_id is None
+        )
+
     # --- reviews
 
     def choose_class(

@@ -645,6 +645,29 @@ def test_one_pupil_is_entered_changed_and_taken_away(here: Enrolment) -> None:
     assert here.find("id_card", id_number(1)) is None
 
 
+def test_the_steps_take_who_was_entered_one_by_one(here: Enrolment) -> None:
+    """A08: by form the library approves at once, unless the school wants to review."""
+    for number, code in ((1, "s1"), (2, "s2")):
+        if code == "s2":
+            here.app.enrolment.save_school(LIBRARY, code, "学校", review_individual=True)
+        child = {"name": "丁一一", "id_number": id_number(number), "phone": "13900000001"}
+        made = here.command("add", "--school", code, "-", stdin=json.dumps(child))
+        assert made.exit_code == 0, made.output
+    (one,) = printed(here.command("show", "form:s1", "--json"))
+    assert (one["row"], one["on_roster"], one["state"]) == (None, False, "entered")
+    assert one["application"] in here.command("show", one["application"]).output
+    agreed = here.command("consent", one["application"], "--all", "--evidence", "folder 9")
+    assert agreed.exit_code == 0, agreed.output
+    approved = here.command("approve", "form:s1")
+    assert (approved.exit_code, "1 approved" in approved.output) == (0, True)
+    early = here.command("approve", "form:s2")
+    assert (early.exit_code, "wait for the school" in early.output) == (1, True)
+    assert "1 reviewed" in here.command("review", "form:s2").output
+    assert here.command("approve", "form:s2").exit_code == 0
+    assert here.command("approve", "form:s2", "--rows", "2").exit_code == 2
+    assert "no school s9" in here.command("approve", "form:s9").output
+
+
 def test_an_open_card_is_closed_not_removed(here: Enrolment) -> None:
     report = here.load([pupil(1)])
     assert report.batch is not None
