@@ -45,7 +45,7 @@ def test_a_school_is_enrolled_as_the_page_tells(onecard, tmp_path):
             (row,) = json.loads(onecard("onecard enrol batches --json"))
             batch = row["batch"]
     pins = (tmp_path / "pins.csv").read_text("utf-8").splitlines()
-    assert len(pins) == 2
+    assert len(pins) == 3
     card = pins[1].split(",")[1]
     assert json.loads(onecard(f"onecard ledger show {card} --json")) == []
-    assert "500230201503010015" not in onecard(f"onecard enrol show {batch}")
+    assert "500230201803010017" not in onecard(f"onecard enrol show {batch}")
