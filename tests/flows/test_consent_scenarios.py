@@ -582,3 +582,17 @@ def test_one_ils_that_is_away_keeps_no_other_waiting(world: World) -> None:
     world.clock.advance(minutes=2)
     assert app.closing.sweep(KOHA_A).erased == 5
     assert all(patron.closed for patron in away.stock.patrons.values())
+
+
+def test_the_settlement_of_a_lost_item_ends_the_waiting(world: World, pupil: Pupil) -> None:
+    app, ils = world.app, world.ils("KOHA-A")
+    borrow(world, pupil, "B1")
+    (loan,) = app.store.ledger.list_unclosed(pupil.patron_id)
+    app.losses.declare(loan, LoanState.LOST, actor="librarian")
+    withdraw(world, pupil)
+    assert app.closing.sweep(KOHA_A).erased == 0
+    ils.desk_checkin("B1")
+    ils.delete_item(loan.item.barcode)
+    (loan,) = app.store.ledger.list_unclosed(pupil.patron_id)
+    app.losses.settle(loan, actor="librarian")
+    assert app.closing.sweep(KOHA_A).erased == 1
