@@ -135,13 +135,10 @@ def import_roster(
                 force=force,
                 on_row=progress.show,
             )
-        written = None
-        if remarks:
-            said = (*report.problems, *report.notes)
-            written = write_remarks(file, report.roster, said, language=language)
     except RecordError as err:
         where = f" ({err.position})" if err.position else ""
         raise Refused(f"{file.name}{where}: {describe_problem(err.code, language)}") from err
+    written = _write_remarks(file, report, language) if remarks else None
     document = {
         "batch": report.batch.number if report.batch else None,
         "file": file.name,
@@ -154,7 +151,18 @@ def import_roster(
         write_json(document)
     else:
         _print_report(report, document, language)
-    sys.exit(1 if report.problems or report.valve is Valve.HELD else 0)
+    is_held = report.valve is Valve.HELD
+    sys.exit(1 if report.problems or is_held or (remarks and written is None) else 0)
+
+
+def _write_remarks(file: Path, report: ImportReport, language: str) -> Path | None:
+    """Write the sheet with remarks; None when it cannot be, which undoes no import."""
+    try:
+        said = (*report.problems, *report.notes)
+        return write_remarks(file, report.roster, said, language=language)
+    except RecordError as err:
+        click.echo(f"{file.name}: {describe_problem(err.code, language)}", err=True)
+        return None
 
 
 def _describe(report: ImportReport, language: str) -> dict[str, Any]:

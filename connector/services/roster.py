@@ -49,6 +49,8 @@ _log = get_logger(__name__)
 _CHUNK = 500
 _PIECE = 50
 _UNREAD = (RowOutcome.INVALID, RowOutcome.NEEDS_GUARDIAN)
+_QUIET = frozenset({RowOutcome.UNCHANGED, *_UNREAD})
+"""Outcomes that write nothing, not even a task."""
 _TRIES = 3
 
 
@@ -499,7 +501,7 @@ def _in_pieces(verdicts: Sequence[Verdict]) -> Iterator[list[Verdict]]:
     changes = 0
     for verdict in verdicts:
         piece.append(verdict)
-        changes += verdict.outcome in WRITTEN
+        changes += verdict.outcome not in _QUIET
         if changes >= _PIECE:
             yield piece
             piece, changes = [], 0

@@ -223,6 +223,10 @@ class StoredRosters(StoredLeavers):
         return frozenset(found)
 
 
+_OWN_SIDE = ("school", "batch", "row")
+"""What the record of who did what tells of two schools: nothing about the other one."""
+
+
 def _write_row(
     unit: UnitOfWork, institution: InstitutionId, write: RowWrite, actor: str
 ) -> PatronId | None:
@@ -249,7 +253,7 @@ def _write_row(
                 "enrolment.two_schools",
                 actor=actor,
                 subject=patron_id or "",
-                detail=task.detail,
+                detail={key: task.detail[key] for key in _OWN_SIDE if key in task.detail},
                 institution=institution,
             )
         open_task(
