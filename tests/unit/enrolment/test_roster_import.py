@@ -276,7 +276,7 @@ def test_what_broke_off_left_nothing_and_is_finished_next_time(world, helpers, m
 
 def test_an_import_that_was_killed_goes_on_where_it_was(world, helpers, monkeypatch):
     """Counts and problems of both runs add up to those of the whole file."""
-    monkeypatch.setattr("connector.services.roster._PIECE", 2)
+    monkeypatch.setattr("connector.services.roster_run._PIECE", 2)
     school = world.school()
     rows = [helpers.pupil(n) for n in range(5)]
     rows += [helpers.pupil(0), helpers.pupil(5, phone="12"), helpers.pupil(6)]
