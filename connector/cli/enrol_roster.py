@@ -312,10 +312,11 @@ def list_batches(cli: CliContext, *, code: str | None, library: str | None, as_j
     if as_json:
         write_json(rows)
         return
+    met = {state for row in rows for state in row["states"]} | _ALWAYS
     shown = [
         {key: row[key] for key in ("batch", "library", "school", "created_at", "rows")}
         | {"total": sum(row["states"].values())}
-        | {word: row["states"].get(state, 0) for word, state in _STEPS}
+        | {word: row["states"].get(state, 0) for word, state in _STEPS if state in met}
         | {key: row[key] for key in ("pending", "failed", "unwilling")}
         | {"note": _note_of(row)}
         for row in rows
@@ -334,6 +335,7 @@ _STEPS = (
     ("refused", "refused"),
 )
 """Column of the table → state of an application."""
+_ALWAYS = frozenset({"entered", "school_reviewed", "library_approved", "active"})
 
 
 def _note_of(row: Mapping[str, Any]) -> str:

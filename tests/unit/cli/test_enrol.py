@@ -313,8 +313,14 @@ def test_every_command_has_an_example(onecard):
         "consent",
         "approve",
         "activate",
+        "leavers",
+        "add",
+        "edit",
+        "remove",
+        "task list",
+        "task done",
     ):
-        text = onecard("enrol", name, "--help").stdout
+        text = onecard("enrol", *name.split(), "--help").stdout
         assert f"onecard enrol {name}" in text
 
 
