@@ -84,7 +84,7 @@ def test_every_cut_and_every_flipped_byte_is_noticed(tmp_path, keyring):
                 continue
             assert contents(path) == content
             harmless += 1
-    assert harmless < 10, "only time and origin in gzip's own header"
+    assert harmless < 20, "only time and origin in the header of gzip, and padding of the stream"
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
