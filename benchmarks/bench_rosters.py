@@ -152,7 +152,7 @@ def fill(app: Application, rows: int) -> None:
                 digest_key, digest = keyring.digests(identifier)[0]
                 data = PersonalData(name, number_text, phone, parent, parent_phone, born)
                 changes = {
-                    tables.person: seal_data(cipher, data),
+                    tables.person: seal_data(keyring, cipher, data),
                     tables.person_key: {"key_id": key_id, "wrapped": wrapped},
                     tables.identifier: {
                         "identifier_id": None,

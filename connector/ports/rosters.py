@@ -11,9 +11,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from connector.domain.enrolment import ApplicationState, RowProblem
+from connector.domain.enrolment import ApplicationState, RowProblem, StudentRecord
 from connector.domain.ids import Identifier, InstitutionId, PatronId
 from connector.ports.enrolment import Batch, NewApplication, RowOutcome, School, Valve
 from connector.ports.store import PersonalData
@@ -23,6 +23,7 @@ __all__ = [
     "ApplicationChange",
     "Leaver",
     "LeaverState",
+    "ListedPupil",
     "NewPerson",
     "RosterStore",
     "RosterTask",
@@ -111,6 +112,23 @@ class Leaver:
     decided_at: datetime | None = None
 
 
+class ListedPupil(NamedTuple):
+    """A pupil who is on a school's roster with just the data that a row gives; nothing was opened.
+
+    Attributes:
+        batch_id, class_name, district, willing: of his application.
+        class_id, school_year: of the class that he is in, None when he is in none.
+    """
+
+    patron_id: PatronId
+    batch_id: str | None
+    class_name: str
+    district: str
+    willing: str
+    class_id: str | None
+    school_year: int | None
+
+
 class RosterStore(Protocol):
     """Batches that are being imported, and their leavers; every method is one transaction."""
 
@@ -161,6 +179,15 @@ class RosterStore(Protocol):
         self, institution: InstitutionId, write: RowWrite, *, actor: str
     ) -> PatronId | None:
         """Write one row that belongs to no batch; return whom it was about."""
+        ...
+
+    def find_listed(
+        self, school: School, records: Sequence[StudentRecord]
+    ) -> Mapping[int, ListedPupil]:
+        """Return, by row, whose data is just what the row says: identity number, names, phones.
+
+        Only who has an open application at the school and is on its roster.
+        """
         ...
 
     def find_refused(

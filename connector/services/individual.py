@@ -105,7 +105,9 @@ class IndividualEntry:
             if outcome is RowOutcome.UPDATED:  # he is here already: ``edit`` changes him
                 outcome = RowOutcome.UNCHANGED
             is_here = outcome is RowOutcome.UNCHANGED
-            application = verdict.application if is_here else None
+            application = None
+            if is_here and verdict.patron_id is not None:
+                application = self.parts.store.find_application(verdict.patron_id)
             return EntryReport(outcome, application, tuple(verdict.problems))
         write = self._writer(school).write_of(verdict, None)
         patron_id = (

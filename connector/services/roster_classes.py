@@ -38,6 +38,7 @@ class RosterClasses:
         classes = store.list_classes(school.school_id)
         self._disabled_levels = {grade.level for grade in grades if grade.disabled}
         self._ids: dict[tuple[int, str], str] = {}
+        self._classes = {each.class_id: each for each in classes}
         self._disabled = set()
         for each in classes:
             self._ids[each.level, each.name] = each.class_id
@@ -47,6 +48,15 @@ class RosterClasses:
     def find_members(self, patrons: Sequence[PatronId]) -> Mapping[PatronId, ClassMember]:
         """Return the present classes of pupils."""
         return self._store.find_memberships(patrons) if patrons else {}
+
+    def make_member(
+        self, patron_id: PatronId, class_id: str | None, school_year: int | None
+    ) -> ClassMember | None:
+        """Return the pupil's place in a class of this school, None when it is none of them."""
+        found = self._classes.get(class_id or "")
+        if found is None or school_year is None:
+            return None
+        return ClassMember(patron_id, found, school_year)
 
     def find_doubt(self, record: StudentRecord) -> str:
         """Return why a row's class is not used: ``class_unknown``, ``class_disabled``, or empty."""
@@ -75,6 +85,7 @@ class RosterClasses:
             if key not in self._ids:
                 made = self._store.ensure_class(self._school, *key, actor=actor)
                 self._ids[key] = made.class_id
+                self._classes[made.class_id] = made
             places[self._ids[key]].append(patron_id)
         if places:
             self._store.place_pupils(

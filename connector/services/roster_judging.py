@@ -18,6 +18,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from types import MappingProxyType
 from typing import NamedTuple
 
 from connector.domain.enrolment import (
@@ -32,7 +33,7 @@ from connector.domain.ids import Identifier, PatronId
 from connector.domain.name_match import fold_name
 from connector.enrolment.workbook import RosterRow
 from connector.ports.enrolment import Application, EnrolmentStore, RowOutcome, School
-from connector.ports.rosters import RosterStore
+from connector.ports.rosters import ListedPupil, RosterStore
 from connector.ports.schools import Campaign, ClassMember
 from connector.ports.store import PatronRegister, PersonalData
 from connector.services.enrolment_rules import EnrolmentRules
@@ -43,6 +44,7 @@ from connector.services.roster_verdicts import (
     brings_news,
     has_withdrawn,
     refuse_row,
+    tells_else,
 )
 
 __all__ = ["RowCheck", "RowJudge"]
@@ -58,11 +60,17 @@ _Key = tuple[str, date]
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What is known of the people whom a chunk names."""
+    """What is known of the people whom a chunk names.
+
+    Attributes:
+        listed: by row, who is on the roster already with just what the row says; nothing else of
+            him was looked up.
+    """
 
     people: Mapping[Identifier, PatronId] = field(repr=False)
     refused: frozenset[Identifier] = field(repr=False)
     data: Mapping[PatronId, PersonalData] = field(repr=False)
+    listed: Mapping[int, ListedPupil]
     applications: Mapping[PatronId, Application]
     members: Mapping[PatronId, ClassMember]
     twice: frozenset[_Key] = field(repr=False)
@@ -129,7 +137,9 @@ class RowJudge:
     def judge(self, rows: Iterable[RosterRow]) -> list[Verdict]:
         """Return the verdicts on the next rows of the file, in their order."""
         read = [(row, self._read(row)) for row in rows]
-        known = self._look_up([pupil for _, pupil in read if isinstance(pupil, _Pupil)])
+        pupils = [pupil for _, pupil in read if isinstance(pupil, _Pupil)]
+        listed = self._find_listed(pupils)
+        known = self._look_up([pupil for pupil in pupils if pupil.record.row not in listed], listed)
         return [
             self._judge(pupil, known)
             if isinstance(pupil, _Pupil)
@@ -175,7 +185,38 @@ class RowJudge:
             named = [person] if person is not None else []
         return Verdict(row.number, outcome, problems=problems, may_be=named)
 
-    def _look_up(self, pupils: Sequence[_Pupil]) -> _Known:
+    def _find_listed(self, pupils: Sequence[_Pupil]) -> Mapping[int, ListedPupil]:
+        """Return, by row, who is on the school's roster already with just what the row says."""
+        found = self._rosters.find_listed(self._school, [pupil.record for pupil in pupils])
+        people = self._find_others(pupils) if self._knows_student_numbers else {}
+        return {
+            pupil.record.row: listed
+            for pupil in pupils
+            if (listed := found.get(pupil.record.row)) is not None
+            and self._says_no_more(pupil, listed, people)
+        }
+
+    def _find_others(self, pupils: Sequence[_Pupil]) -> Mapping[Identifier, PatronId]:
+        numbers = [each for pupil in pupils for each in pupil.numbers if each.kind != "id_card"]
+        return self._register.find_people(numbers) if numbers else {}
+
+    def _says_no_more(
+        self, pupil: _Pupil, listed: ListedPupil, people: Mapping[Identifier, PatronId]
+    ) -> bool:
+        """Say whether all that the row says beside the pupil's data is known of him too."""
+        record, patron_id = pupil.record, listed.patron_id
+        if len(pupil.numbers) > 1 and any(
+            people.get(number, None if number in pupil.own else patron_id) != patron_id
+            for number in pupil.numbers
+            if number.kind != "id_card"
+        ):
+            return False
+        member = self._classes.make_member(patron_id, listed.class_id, listed.school_year)
+        return not (tells_else(record, listed) or self._classes.is_elsewhere(record, member))
+
+    def _look_up(
+        self, pupils: Sequence[_Pupil], listed: Mapping[int, ListedPupil] = MappingProxyType({})
+    ) -> _Known:
         numbers = [number for pupil in pupils for number in pupil.numbers]
         people = self._register.find_people(numbers) if numbers else {}
         refused: frozenset[Identifier] = frozenset()
@@ -194,6 +235,7 @@ class RowJudge:
             data=self._register.fetch_personal_many(patrons) if patrons else {},
             applications=self._store.find_applications(patrons) if patrons else {},
             members=self._classes.find_members(patrons),
+            listed=listed,
             twice=frozenset(key for key, times in twice.items() if times > 1),
         )
 
@@ -203,7 +245,7 @@ class RowJudge:
         verdict = self._decide(pupil, known)
         self._seen.update(map(_mark, pupil.own))
         if self._has_student_numbers:
-            self._remember(pupil, verdict)
+            self._remember(pupil, verdict, known.listed.get(pupil.record.row))
         if verdict.outcome in _TAKEN:
             record = pupil.record
             doubt = self._classes.find_doubt(record)
@@ -212,21 +254,27 @@ class RowJudge:
                 return replace(verdict, notes=(*record.notes, *note))
         return verdict
 
-    def _remember(self, pupil: _Pupil, verdict: Verdict) -> None:
+    def _remember(self, pupil: _Pupil, verdict: Verdict, listed: ListedPupil | None) -> None:
         """Remember by name who was entered from this file, with and without identity number."""
         is_new = verdict.outcome is RowOutcome.CREATED and verdict.patron_id is None
-        application = verdict.application
-        if is_new or (application is not None and self._is_ours(application)):
+        about = verdict.application or listed
+        if is_new or (about is not None and self._is_ours(about)):
             self._entered[pupil.record.id_number is None].add(pupil.key)
 
-    def _is_ours(self, application: Application) -> bool:
+    def _is_ours(self, application: Application | ListedPupil) -> bool:
         return self._batch_id is not None and application.batch_id == self._batch_id
 
     def _decide(self, pupil: _Pupil, known: _Known) -> Verdict:
         record = pupil.record
-        people = {known.people[number] for number in pupil.numbers if number in known.people}
+        listed = known.listed.get(record.row)
+        if listed is not None:
+            people = {listed.patron_id}
+        else:
+            people = {known.people[number] for number in pupil.numbers if number in known.people}
         if not self._seen.isdisjoint(map(_mark, pupil.own)):
             return refuse_row(record, RowOutcome.DUPLICATE, "twice_in_file", people)
+        if listed is not None:
+            return Verdict(record.row, RowOutcome.UNCHANGED, record, patron_id=listed.patron_id)
         if len(people) > 1:
             return refuse_row(record, RowOutcome.CONFLICT, "identifiers_differ", people)
         if people:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from connector.domain.closing import ClosingReason
 from connector.domain.enrolment import (
@@ -29,6 +30,7 @@ __all__ = [
     "has_withdrawn",
     "merge_data",
     "refuse_row",
+    "tells_else",
 ]
 
 EDITABLE = frozenset({ApplicationState.ENTERED, ApplicationState.SCHOOL_REVIEWED})
@@ -97,7 +99,25 @@ def brings_news(record: StudentRecord, data: PersonalData, application: Applicat
     return (
         not application.on_roster
         or merge_data(data, record) != data
-        or (record.class_name or application.class_name) != application.class_name
+        or tells_else(record, application)
+    )
+
+
+class _Told(Protocol):
+    """What an application keeps of a row, beside the pupil's data."""
+
+    @property
+    def class_name(self) -> str: ...
+    @property
+    def district(self) -> str: ...
+    @property
+    def willing(self) -> str: ...
+
+
+def tells_else(record: StudentRecord, application: _Told) -> bool:
+    """Say whether the row tells another class text, district or answer than is known."""
+    return (
+        (record.class_name or application.class_name) != application.class_name
         or (record.district or application.district) != application.district
         or record.willing not in {"no_answer", application.willing}
     )

@@ -20,12 +20,13 @@ Nothing here touches the database. Rules (decisions 5, 22, 23) —
 from __future__ import annotations
 
 import base64
+import hashlib
 import hmac
 import json
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -327,6 +328,22 @@ class Keyring:
             (key_id, _mac(state.sub_key(key_id, purpose), value)) for key_id in state.ids()
         )
 
+    def data_digest(self, data: str) -> bytes:
+        """Return the digest of all that is stored of a person, by the active key: for storing.
+
+        Keyed BLAKE2b (RFC 7693): a third of the time of HMAC, and asked for every row of a roster.
+        """
+        state = self._now()
+        return _digest_data(state.sub_key(state.active, _DATA), data)
+
+    def data_digests(self, texts: Sequence[str]) -> dict[bytes, int]:
+        """Return the digests of several people's data by every key, each with its position."""
+        state = self._now()
+        keys = [state.sub_key(key_id, _DATA) for key_id in state.ids()]
+        return {
+            _digest_data(key, text): position for key in keys for position, text in enumerate(texts)
+        }
+
     def patron_ref(self, identifier: str) -> str:
         """Return the 12 hex digits that stand for a patron in logs."""
         state = self._state
@@ -385,6 +402,7 @@ class Keyring:
 
 
 _Stamp = tuple[int, int, int]
+_DATA = "personal-data"
 
 
 def _stamp_of(path: Path) -> _Stamp:
@@ -395,6 +413,10 @@ def _stamp_of(path: Path) -> _Stamp:
 def _digest(state: _Keys, key_id: str, identifier: Identifier) -> bytes:
     value = normalise_identifier(identifier.value)
     return _mac(state.sub_key(key_id, f"identifier/{identifier.kind}"), value)
+
+
+def _digest_data(key: bytes, data: str) -> bytes:
+    return hashlib.blake2b(data.encode(), key=key, digest_size=_KEY_BYTES).digest()
 
 
 def _wrap(state: _Keys, person_id: str, data_key: bytes) -> tuple[str, bytes]:

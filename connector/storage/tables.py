@@ -167,6 +167,7 @@ person = Table(
     Column("guardian_name", Encrypted),
     Column("guardian_phone", Encrypted),
     Column("birth_date", Encrypted),
+    Column("data_digest", LargeBinary, index=True),
     Column("closing", _Word, nullable=False, server_default=""),
     Column("closing_at", UtcDateTime),
     Column("closing_step", _Word, nullable=False, server_default=""),
@@ -182,7 +183,10 @@ person = Table(
         postgresql_where=text("closing_step <> ''"),
     ),
 )
-"""``closing``: why the account is to be closed when the last book is back (``domain.closing``);
+"""``data_digest``: of all sealed fields together, for who has an identity number; by it a roster
+row that says what is known is recognised without opening anything (``person_rows.seal_data``).
+
+``closing``: why the account is to be closed when the last book is back (``domain.closing``);
 ``closing_at``: since when, and after the account was closed in the ILS, when that was;
 ``closing_step``: how far it is, empty when the account is closed; ``closing_next_at``: when the
 worker looks again.

@@ -23,7 +23,7 @@ from connector.domain.ids import PatronId
 from connector.domain.patron import StandingState
 from connector.ports.tasks import TaskKind
 from connector.storage import tables
-from connector.storage.repositories.person_rows import FIELDS, change_person
+from connector.storage.repositories.person_rows import DATA_COLUMNS, change_person
 from connector.storage.unit_of_work import UnitOfWork
 
 __all__ = ["CLEARED", "DELETED", "clearable", "erase_rows"]
@@ -44,7 +44,7 @@ DELETED: tuple[Table, ...] = (
 
 CLEARED: Mapping[Table, Mapping[str, object]] = MappingProxyType(
     {
-        tables.person: dict.fromkeys((*FIELDS, "expires")),
+        tables.person: dict.fromkeys((*DATA_COLUMNS, "expires")),
         tables.application: {
             "card": None,
             "card_proposal": "",

@@ -218,7 +218,9 @@ class StoredPeople(PeopleInBulk):
             if wrapped is None:
                 raise NotFound("patron")
             cipher = self._keyring.open_person(patron_id, wrapped)
-            person_rows.change_person(unit, patron_id, **person_rows.seal_data(cipher, data))
+            person_rows.change_person(
+                unit, patron_id, **person_rows.seal_data(unit.keyring, cipher, data)
+            )
             unit.audit("person.updated", actor="register", subject=patron_id)
 
     @retry_once
@@ -337,7 +339,8 @@ class StoredPeople(PeopleInBulk):
 
     @retry_once
     def rewrap_keys(self, *, limit: int = 500) -> int:
-        """Wrap up to ``limit`` people's keys by the active key; return how many it did.
+        """Wrap up to ``limit`` people's keys by the active key, and digest their data by it; return
+        how many it did.
 
         Numbers get their new digest by ``connector.storage.key_rotation``; until then the old key
         finds them, and it must stay in the key file.
@@ -355,6 +358,9 @@ class StoredPeople(PeopleInBulk):
                     update(key)
                     .where(key.c.person_id == person_id)
                     .values(key_id=key_id, wrapped=sealed)
+                )
+                person_rows.renew_digest(
+                    unit, person_id, self._keyring.open_person(person_id, sealed)
                 )
             if rows:
                 unit.audit("keys.rewrapped", actor="register", detail={"count": len(rows)})

@@ -7,37 +7,45 @@ and 22.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date
 
 from sqlalchemy import select, update
 
+from connector.domain.enrolment import StudentRecord
 from connector.domain.ids import Identifier, InstitutionId, PatronId
 from connector.domain.patron import StandingState
-from connector.errors import NotFound, StorageConflict
+from connector.errors import NotFound, StorageConflict, StorageUnavailable
 from connector.ports.store import PersonalData
 from connector.storage import tables
-from connector.storage.crypto import PersonCipher
+from connector.storage.crypto import Keyring, PersonCipher
 from connector.storage.unit_of_work import UnitOfWork
 
 __all__ = [
+    "DATA_COLUMNS",
     "FIELDS",
     "add_identifier",
     "add_person",
     "change_person",
+    "digest_data",
     "home_of",
     "open_cipher",
     "open_data",
     "open_identifier",
     "read_date",
+    "record_text",
+    "renew_digest",
     "seal_data",
     "seal_identifier",
 ]
 
 FIELDS = ("name", "id_number", "phone", "guardian_name", "guardian_phone", "birth_date")
 """Sealed columns of ``person``, named like the fields of ``PersonalData``."""
+DATA_COLUMNS = (*FIELDS, "data_digest")
+"""What ``seal_data`` fills, and what erasing empties."""
 
 
+_BETWEEN = "\x1f"
 _INSERT_PERSON = tables.person.insert()
 _INSERT_KEY = tables.person_key.insert()
 
@@ -66,7 +74,7 @@ def add_person(
             "state": state.value,
             "created_at": unit.now,
             "updated_at": unit.now,
-            **seal_data(cipher, data),
+            **seal_data(unit.keyring, cipher, data),
         },
     )
     key = {"person_id": patron_id, "institution": home, "key_id": key_id, "wrapped": wrapped}
@@ -166,14 +174,46 @@ def change_person(unit: UnitOfWork, patron_id: PatronId, **values: object) -> No
     )
 
 
-def seal_data(cipher: PersonCipher, data: PersonalData) -> Mapping[str, bytes | None]:
-    """Return the sealed columns; an empty value is NULL."""
+def seal_data(
+    keyring: Keyring, cipher: PersonCipher, data: PersonalData
+) -> dict[str, bytes | None]:
+    """Return the sealed columns with their digest; an empty value is NULL."""
     plain = {name: getattr(data, name) for name in FIELDS}
     birth = data.birth_date
     plain["birth_date"] = birth.isoformat() if birth is not None else ""
-    return {
+    sealed = {
         name: cipher.seal("person", name, value) if value else None for name, value in plain.items()
     }
+    return sealed | {"data_digest": digest_data(keyring, data)}
+
+
+def digest_data(keyring: Keyring, data: PersonalData) -> bytes | None:
+    """Return the digest of a person's data, None for who has no identity number."""
+    if not data.id_number:
+        return None
+    birth = data.birth_date.isoformat() if data.birth_date is not None else ""
+    fields = (
+        data.name, data.id_number, data.phone, data.guardian_name, data.guardian_phone, birth,
+    )  # fmt: skip
+    return keyring.data_digest(_BETWEEN.join(fields))
+
+
+def record_text(record: StudentRecord) -> str:
+    """Return what is digested of a row with an identity number: as of who is stored just so.
+
+    No field of a checked row has the character between them, so that no other fields give the same.
+    """
+    number = record.id_number
+    return _BETWEEN.join(
+        (
+            record.name,
+            number.value if number is not None else "",
+            record.phone,
+            record.guardian_name,
+            record.guardian_phone,
+            record.birth_date.isoformat(),
+        )
+    )
 
 
 def open_data(cipher: PersonCipher, sealed: Sequence[bytes | None]) -> PersonalData:
@@ -184,6 +224,21 @@ def open_data(cipher: PersonCipher, sealed: Sequence[bytes | None]) -> PersonalD
     }
     birth = plain.pop("birth_date")
     return PersonalData(**plain, birth_date=date.fromisoformat(birth) if birth else None)
+
+
+def renew_digest(unit: UnitOfWork, person_id: str, cipher: PersonCipher) -> None:
+    """Digest a person's data by the active key; no digest where the data does not open."""
+    table = tables.person
+    row = unit.connection.execute(
+        select(*(table.c[name] for name in FIELDS)).where(table.c.person_id == person_id)
+    ).one()
+    try:
+        digest = digest_data(unit.keyring, open_data(cipher, row))
+    except StorageUnavailable:
+        digest = None
+    unit.connection.execute(
+        update(table).where(table.c.person_id == person_id).values(data_digest=digest)
+    )
 
 
 def read_date(value: str | date | None) -> date | None:

@@ -17,11 +17,17 @@ from typing import Any
 
 from sqlalchemy import and_, case, exists, func, select, update
 
-from connector.domain.enrolment import CLOSED_STATES, ApplicationState, ConsentScope, RowProblem
+from connector.domain.enrolment import (
+    CLOSED_STATES,
+    ApplicationState,
+    ConsentScope,
+    RowProblem,
+    StudentRecord,
+)
 from connector.domain.ids import Identifier, InstitutionId, PatronId
 from connector.errors import NotFound, StorageConflict
 from connector.ports.enrolment import Batch, RowOutcome, School
-from connector.ports.rosters import ApplicationChange, RowWrite
+from connector.ports.rosters import ApplicationChange, ListedPupil, RowWrite
 from connector.ports.tasks import TaskKind
 from connector.storage import tables
 from connector.storage.repositories import person_rows
@@ -43,6 +49,16 @@ _WAITING = (
     ApplicationState.SCHOOL_REVIEWED,
     ApplicationState.LIBRARY_APPROVED,
 )
+_LISTED = (
+    "SELECT p.data_digest, a.application_id, p.person_id, a.batch_id, a.class_text, a.district, "
+    "a.willing, m.class_id, m.school_year FROM person p LEFT JOIN application a "
+    "ON a.person_id = p.person_id AND a.state NOT IN ('refused', 'withdrawn') "
+    "AND a.on_roster AND a.school_id = ? LEFT JOIN class_membership m "
+    "ON m.person_id = p.person_id AND m.until IS NULL WHERE p.data_digest IN"
+)
+"""Outer joins, though inner ones would do: SQLite would begin with all applications of the school,
+for every chunk of rows.
+"""
 
 
 class StoredRosters(StoredLeavers):
@@ -197,6 +213,25 @@ class StoredRosters(StoredLeavers):
         with self._work.database.read() as connection:
             return tuple(PatronId(found) for found in connection.execute(query).scalars())
 
+    def find_listed(
+        self, school: School, records: Sequence[StudentRecord]
+    ) -> Mapping[int, ListedPupil]:
+        """Return, by row, whose data is just what the row says."""
+        numbered = [record for record in records if record.id_number is not None]
+        digests = self._work.keyring.data_digests([*map(person_rows.record_text, numbered)])
+        found: dict[int, ListedPupil] = {}
+        twice = set()
+        for piece in in_pieces(digests):
+            marks = ", ".join("?" * len(piece))
+            rows = self._work.database.fetch(f"{_LISTED} ({marks})", (school.school_id, *piece))
+            for digest, application_id, *about in rows:
+                row = numbered[digests[bytes(digest)]].row
+                if row in found:
+                    twice.add(row)
+                elif application_id is not None:
+                    found[row] = ListedPupil(*about)
+        return {row: pupil for row, pupil in found.items() if row not in twice} if twice else found
+
     def find_refused(
         self, identifiers: Collection[Identifier], institution: InstitutionId
     ) -> frozenset[Identifier]:
@@ -290,7 +325,9 @@ def _join(unit: UnitOfWork, patron_id: PatronId, write: RowWrite) -> None:
         if wrapped is None:
             raise StorageConflict("person_gone")
         cipher = unit.keyring.open_person(patron_id, wrapped)
-        person_rows.change_person(unit, patron_id, **person_rows.seal_data(cipher, write.data))
+        person_rows.change_person(
+            unit, patron_id, **person_rows.seal_data(unit.keyring, cipher, write.data)
+        )
         unit.audit("person.updated", actor="register", subject=patron_id, institution=home)
 
 

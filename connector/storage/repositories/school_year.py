@@ -398,7 +398,7 @@ def _erase_liaison(unit: UnitOfWork, person_id: str, *, institution: str, actor:
     person_rows.change_person(
         unit,
         PatronId(person_id),
-        **dict.fromkeys(person_rows.FIELDS),
+        **dict.fromkeys(person_rows.DATA_COLUMNS),
         state=StandingState.WITHDRAWN.value,
         erased_at=unit.now,
     )

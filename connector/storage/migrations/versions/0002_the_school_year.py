@@ -266,6 +266,8 @@ def upgrade() -> None:
         "consent", sa.Column("text_digest", sa.String(length=64), server_default="", nullable=False)
     )
     op.add_column("identifier", sa.Column("sealed", Encrypted(), nullable=True))
+    op.add_column("person", sa.Column("data_digest", sa.LargeBinary(), nullable=True))
+    op.create_index(op.f("ix_person_data_digest"), "person", ["data_digest"], unique=False)
     op.add_column(
         "person", sa.Column("closing", sa.String(length=32), server_default="", nullable=False)
     )
@@ -333,6 +335,8 @@ def downgrade() -> None:
     op.drop_column("person", "closing_step")
     op.drop_column("person", "closing_at")
     op.drop_column("person", "closing")
+    op.drop_index(op.f("ix_person_data_digest"), table_name="person")
+    op.drop_column("person", "data_digest")
     op.drop_column("identifier", "sealed")
     op.drop_column("consent", "text_digest")
     op.drop_column("batch", "taken_rows")
