@@ -106,6 +106,8 @@ def run_checks(cli: CliContext) -> Iterator[Check]:
         if ping.status != "fail":
             yield from _rule_checks(app, adapter)
     yield _guarded("retention", lambda: _check_retention(app))
+    if settings.enrolment.feeds:
+        yield _guarded("feeds", lambda: _check_feeds(app))
     for health in app.plugins.health_checks(app.info):
         yield _guarded(health.name, health.run)
 
@@ -204,6 +206,22 @@ def _check_retention(app: Application) -> HealthResult:
         message = f"{status.overdue} records are past their time."
         return HealthResult("warn", message, remedy)
     return HealthResult("ok", "Nothing is kept longer than [privacy] says.")
+
+
+def _check_feeds(app: Application) -> HealthResult:
+    statuses = app.feeds.list_status()
+    troubled = [
+        status.feed.name
+        for status in statuses
+        if status.stale or status.state.last_error or not status.feed.folder.is_dir()
+    ]
+    if not troubled:
+        return HealthResult("ok", f"{len(statuses)} roster feeds are fresh.")
+    return HealthResult(
+        "warn",
+        f"Stale, without a folder or with files that were not taken: {', '.join(troubled)}.",
+        f"Run: onecard enrol feeds --run {troubled[0]}",
+    )
 
 
 def _check_liaisons(app: Application, code: InstitutionId) -> HealthResult:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from connector.cli.doctor import _check_feeds
 from connector.domain.ids import InstitutionId
 from connector.ports.enrolment import Valve
 from connector.ports.tasks import TaskKind
@@ -201,3 +202,15 @@ def test_a_folder_that_is_not_there_is_told(start) -> None:
     (run,) = feeds.run_all()
     assert [problem.code for problem in run.problems] == ["feed_folder_missing"]
     assert timedelta(0) < feeds.feeds[0].stale_after
+
+
+def test_doctor_names_a_feed_that_is_in_trouble(start) -> None:
+    world, folder, feeds = start()
+    folder.put("s1.csv", HEADER + ONE)
+    feeds.run_all()
+    assert _check_feeds(world.app).status == "ok"
+    folder.put("s1_b.csv", "no roster\n")
+    world.clock.advance(minutes=1)
+    feeds.run_all()
+    checked = _check_feeds(world.app)
+    assert (checked.status, "jw" in checked.remedy) == ("warn", True)
