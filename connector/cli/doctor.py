@@ -95,21 +95,25 @@ def run_checks(cli: CliContext) -> Iterator[Check]:
         yield _failed("start", err)
         return
     yield from _terminal_checks(settings)
-    for code in app.libraries:
-        yield _guarded(f"consent texts {code}", partial(_check_texts, app, code))
-    for code in app.libraries:
-        if settings.enrolment.liaison_deadline is not None:
-            yield _guarded(f"liaisons {code}", partial(_check_liaisons, app, code))
+    yield from _enrolment_checks(app)
     for code, adapter in app.adapters.items():
         ping = _guarded(f"adapter {code}", partial(_check_adapter, adapter))
         yield ping
         if ping.status != "fail":
             yield from _rule_checks(app, adapter)
-    yield _guarded("retention", lambda: _check_retention(app))
-    if settings.enrolment.feeds:
-        yield _guarded("feeds", lambda: _check_feeds(app))
     for health in app.plugins.health_checks(app.info):
         yield _guarded(health.name, health.run)
+
+
+def _enrolment_checks(app: Application) -> Iterator[Check]:
+    enrolment = app.settings.enrolment
+    for code in app.libraries:
+        yield _guarded(f"consent texts {code}", partial(_check_texts, app, code))
+        if enrolment.liaison_deadline is not None:
+            yield _guarded(f"liaisons {code}", partial(_check_liaisons, app, code))
+    if enrolment.feeds:
+        yield _guarded("feeds", lambda: _check_feeds(app))
+    yield _guarded("retention", lambda: _check_retention(app))
 
 
 def _print(check: Check) -> None:
