@@ -225,6 +225,10 @@ class SchoolStore(Protocol):
         """Return who is in the school's classes now."""
         ...
 
+    def list_member_years(self, school_id: str) -> frozenset[int]:
+        """Return the school years that the school's pupils are in a class for now."""
+        ...
+
     def find_memberships(self, patrons: Sequence[PatronId]) -> Mapping[PatronId, ClassMember]:
         """Return the present classes of these pupils; who has none is left out."""
         ...

@@ -214,7 +214,7 @@ class IndividualEntry:
             schools.list_calendars(school.institution),
             school,
             today,
-            {member.school_year for member in schools.list_members(school.school_id)},
+            schools.list_member_years(school.school_id),
         )
         return year, RosterClasses(schools, school, school_year=year, day=day)
 

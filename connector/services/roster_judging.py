@@ -81,11 +81,13 @@ class _Pupil(NamedTuple):
 
     Attributes:
         numbers: those of ``own`` and those by which somebody else's record may have known him.
+        marks: those of ``own``, as it is remembered that they stood in the file.
     """
 
     record: StudentRecord
     own: tuple[Identifier, ...]
     numbers: tuple[Identifier, ...]
+    marks: tuple[str, ...]
 
     @property
     def key(self) -> _Key:
@@ -150,7 +152,7 @@ class RowJudge:
     def judge_again(self, record: StudentRecord) -> Verdict:
         """Return a new verdict on a row that was judged before: what is stored has changed."""
         pupil = self._number(record)
-        self._seen.difference_update(map(_mark, pupil.own))
+        self._seen.difference_update(pupil.marks)
         self._unnumbered = self._pupils = None
         return self._judge(pupil, self._look_up([pupil]))
 
@@ -167,22 +169,22 @@ class RowJudge:
 
     def _number(self, record: StudentRecord) -> _Pupil:
         """Return the record with its numbers; a student number ``G`` holds an identity number."""
-        own = record.identifiers
+        own = numbers = record.identifiers
         identity, student = record.id_number, record.student_no
         if student is not None and student.kind == "G" and identity is None:
-            return _Pupil(record, own, (*own, Identifier("id_card", student.value[1:])))
+            numbers = (*own, Identifier("id_card", student.value[1:]))
         if student is None and identity is not None and self._knows_student_numbers:
-            return _Pupil(record, own, (*own, Identifier("student_no", "G" + identity.value)))
-        return _Pupil(record, own, own)
+            numbers = (*own, Identifier("student_no", "G" + identity.value))
+        return _Pupil(record, own, numbers, tuple([f"{n.kind}:{n.value}" for n in own]))
 
     def _refuse_unread(self, row: RosterRow, problems: Sequence[RowProblem]) -> Verdict:
         lacks_phone = all(problem.code == "needs_guardian" for problem in problems)
         outcome = RowOutcome.NEEDS_GUARDIAN if lacks_phone else RowOutcome.INVALID
         number = parse_identity_number(row.cells.get("id_number"), today=self._context.today)
-        named = []
+        named: list[PatronId] = []
         if isinstance(number, IdentityNumber):
-            person = self._register.find_person([Identifier("id_card", number.value)])
-            named = [person] if person is not None else []
+            people = self._register.find_people([Identifier("id_card", number.value)])
+            named = list(people.values())
         return Verdict(row.number, outcome, problems=problems, may_be=named)
 
     def _find_listed(self, pupils: Sequence[_Pupil]) -> Mapping[int, ListedPupil]:
@@ -243,7 +245,7 @@ class RowJudge:
 
     def _judge(self, pupil: _Pupil, known: _Known) -> Verdict:
         verdict = self._decide(pupil, known)
-        self._seen.update(map(_mark, pupil.own))
+        self._seen.update(pupil.marks)
         if self._has_student_numbers:
             self._remember(pupil, verdict, known.listed.get(pupil.record.row))
         if verdict.outcome in _TAKEN:
@@ -271,7 +273,7 @@ class RowJudge:
             people = {listed.patron_id}
         else:
             people = {known.people[number] for number in pupil.numbers if number in known.people}
-        if not self._seen.isdisjoint(map(_mark, pupil.own)):
+        if not self._seen.isdisjoint(pupil.marks):
             return refuse_row(record, RowOutcome.DUPLICATE, "twice_in_file", people)
         if listed is not None:
             return Verdict(record.row, RowOutcome.UNCHANGED, record, patron_id=listed.patron_id)
@@ -414,7 +416,3 @@ class RowJudge:
             if data.birth_date is not None:
                 found[fold_name(data.name), data.birth_date].append(patron_id)
         return found
-
-
-def _mark(identifier: Identifier) -> str:
-    return f"{identifier.kind}:{identifier.value}"

@@ -148,7 +148,7 @@ class ImportRun:
             parts.schools.list_calendars(school.institution),
             school,
             today,
-            {member.school_year for member in parts.schools.list_members(school.school_id)}
+            parts.schools.list_member_years(school.school_id)
             | ({campaign.school_year} if campaign else set()),
         )
         self._classes = RosterClasses(parts.schools, school, school_year=year, day=day)

@@ -80,6 +80,13 @@ class StoredMemberships(StoredSchoolYear):
         found.sort(key=lambda each: (*class_order(each.school_class), each.patron_id))
         return tuple(found)
 
+    def list_member_years(self, school_id: str) -> frozenset[int]:
+        """Return the school years that the school's pupils are in a class for now."""
+        query = select(_MEMBER.c.school_year).distinct()
+        query = query.where(_MEMBER.c.school_id == school_id, _MEMBER.c.until.is_(None))
+        with self._work.database.read() as connection:
+            return frozenset(connection.scalars(query))
+
     def find_memberships(self, patrons: Sequence[PatronId]) -> Mapping[PatronId, ClassMember]:
         """Return the present classes of these pupils; who has none is left out."""
         found: dict[PatronId, ClassMember] = {}
