@@ -10,8 +10,6 @@ Nothing here records an answer. Rules —
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import re
 from collections import Counter
@@ -136,13 +134,8 @@ def write_list(path: Path, lines: Sequence[ListLine], *, language: str = "zh") -
         raise RecordError(0, "file_exists") from err
     except OSError as err:
         raise RecordError(0, "file_not_writable") from err
-    with os.fdopen(descriptor, "wb") as file:
-        if path.suffix.lower() != ".xlsx":
-            text = io.StringIO(newline="")
-            csv.writer(text).writerows(rows)
-            file.write(text.getvalue().encode("utf-8-sig"))
-    if path.suffix.lower() == ".xlsx":
-        write_cells(path, rows)
+    os.close(descriptor)
+    write_cells(path, rows)
 
 
 def read_answers(path: Path) -> tuple[AnswerLine, ...]:

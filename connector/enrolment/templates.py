@@ -6,11 +6,13 @@ nothing is a formula.
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 import xlsxwriter
 
+from connector.domain.tabular import defuse
 from connector.enrolment.columns import HEADERS, LAYOUTS, MANDATORY, Layout
 from connector.errors import RecordError
 
@@ -20,9 +22,15 @@ __all__ = ["write_cells", "write_template"]
 def write_cells(path: Path, rows: Sequence[Sequence[str]]) -> None:
     """Write a sheet whose first row is its header; every cell is text, nothing is a formula.
 
+    Args:
+        path: xlsx by its ending, else csv.
+
     Raises:
         RecordError: the file cannot be written (``file_not_writable``).
     """
+    if path.suffix.lower() != ".xlsx":
+        _write_csv(path, rows)
+        return
     book = xlsxwriter.Workbook(str(path), {"strings_to_numbers": False})
     sheet = book.add_worksheet()
     heading, as_text = book.add_format({"bold": True}), book.add_format({"num_format": "@"})
@@ -34,6 +42,15 @@ def write_cells(path: Path, rows: Sequence[Sequence[str]]) -> None:
     try:
         book.close()
     except (OSError, xlsxwriter.exceptions.FileCreateError) as err:
+        raise RecordError(0, "file_not_writable") from err
+
+
+def _write_csv(path: Path, rows: Sequence[Sequence[str]]) -> None:
+    """Write UTF-8 with the mark by which spreadsheets know it."""
+    try:
+        with path.open("w", encoding="utf-8-sig", newline="") as file:
+            csv.writer(file).writerows([defuse(value) for value in row] for row in rows)
+    except OSError as err:
         raise RecordError(0, "file_not_writable") from err
 
 

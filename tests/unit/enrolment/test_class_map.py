@@ -83,3 +83,19 @@ def test_every_problem_of_a_plan_has_its_words():
     for problem in PlanProblem:
         for language in ("zh", "en"):
             assert describe_map_problem(problem.value, language) != problem.value
+
+
+@pytest.mark.parametrize("name", ["map.csv", "map.xlsx"])
+def test_a_template_is_what_its_name_says_and_comes_back(tmp_path, name):
+    file = tmp_path / name
+    targets = {ClassName(3, "2班"): ClassName(4, "1班")}
+    write_class_map(file, targets)
+    assert file.read_bytes().startswith(b"PK") is name.endswith("xlsx")
+    read = read_class_map(
+        file,
+        stage=SchoolStage.PRIMARY,
+        system=SchoolSystem.SIX_THREE,
+        school_year=2027,
+        classes=list(targets),
+    )
+    assert read == targets
