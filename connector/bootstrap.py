@@ -44,6 +44,7 @@ from connector.services.privacy import PrivacyService
 from connector.services.provisioning import ProvisioningService
 from connector.services.retention import RetentionService
 from connector.services.roster import RowCheck
+from connector.services.safeguard import Safeguard
 from connector.services.school_year import SchoolYearService
 from connector.services.settlement import Settlement
 from connector.services.transfers import TransferService
@@ -167,6 +168,18 @@ class Application:
             enrolment=self.enrolment,
             libraries=tuple(self.libraries),
             times=self.settings.privacy,
+            now=self.now,
+            safeguard=self.safeguard,
+        )
+
+    @property
+    def safeguard(self) -> Safeguard:
+        """What holds the worker back before it removes or closes too much."""
+        return Safeguard(
+            store=self.store.privacy,
+            tasks=self.store.tasks,
+            libraries=tuple(self.libraries),
+            percent=self.settings.privacy.hold_percent,
             now=self.now,
         )
 

@@ -204,8 +204,12 @@ def _terminal_checks(settings: Settings) -> Iterator[Check]:
 def _check_retention(app: Application) -> HealthResult:
     status = app.retention.status()
     remedy = "Run onecard serve with its worker, or: onecard privacy retention --run"
+    by_hand = "Check the date of this machine, then: onecard privacy retention --run"
     if status.is_late:
-        return HealthResult("warn", "Nothing was removed in time for 40 days.", remedy)
+        return HealthResult("warn", "Nothing was removed in time for 40 days.", by_hand)
+    if app.safeguard.check_clock():
+        message = "The clock is far from the last run: the worker removes and closes nothing."
+        return HealthResult("warn", message, by_hand)
     if status.overdue:
         message = f"{status.overdue} records are past their time."
         return HealthResult("warn", message, remedy)

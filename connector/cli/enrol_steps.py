@@ -25,6 +25,7 @@ from connector.cli.enrol_shared import (
     print_table,
     rows_option,
 )
+from connector.cli.holds import confirm_due
 from connector.cli.pin_file import PinFile
 from connector.cli.progress import Progress
 from connector.cli.slip_folder import SlipFolder
@@ -334,25 +335,39 @@ _OPEN = frozenset(
 
 @click.command("purge")
 @click.option("--dry-run", is_flag=True, help="Say how many it would be and remove nobody.")
+@click.option("--yes", is_flag=True, help="Do not ask, though it is many or the clock jumped.")
 @library_option
 @by_option
 @json_option
 @pass_cli
 def purge(
-    cli: CliContext, *, dry_run: bool, library: str | None, actor: str, as_json: bool
+    cli: CliContext, *, dry_run: bool, yes: bool, library: str | None, actor: str, as_json: bool
 ) -> None:
     """Remove applicants whose guardians have not answered within purge_unanswered_days.
 
-    `onecard serve` does it every hour; nothing of them is kept, and a roster may bring them again.
+    `onecard serve` does it every hour, except where it is a large part of all people, or the clock
+    jumped: then it waits for you to look and to run this. Nothing of them is kept, and a roster may
+    bring them again.
 
     \b
     Example:
       onecard enrol purge --dry-run
     """
     app = cli.app
+    codes = libraries_of(app, library)
+    if not dry_run:
+        confirm_due(
+            cli,
+            {
+                code: app.enrolment.purge_unanswered(code, actor=actor, dry_run=True)
+                for code in codes
+            },
+            job="purge",
+            yes=yes,
+            as_json=as_json,
+        )
     purged = {
-        code: app.enrolment.purge_unanswered(code, actor=actor, dry_run=dry_run)
-        for code in libraries_of(app, library)
+        code: app.enrolment.purge_unanswered(code, actor=actor, dry_run=dry_run) for code in codes
     }
     if as_json:
         write_json({"dry_run": dry_run, "purged": purged})

@@ -49,6 +49,10 @@ TASK_TEXTS: Mapping[TaskKind, tuple[str, str]] = {
         "an account cannot be closed, something is open in the library system: settle it",
     ),
     TaskKind.LOST_ITEM: ("文献遗失：请结清", "an item is lost: settle it"),
+    TaskKind.REMOVAL_HELD: (
+        "时钟异常或数量过大，自动清理或关闭已暂停：请核实后人工执行 retention、purge 或 expire",
+        "the clock jumped, or it is too many: look, then run retention, purge or expire yourself",
+    ),
     TaskKind.FEED_STALE: (
         "名册数据长时间未更新：请检查自动导出",
         "a roster feed has brought nothing for long: check its export",

@@ -23,6 +23,7 @@ from connector.cli.enrol_shared import (
     library_option,
     print_table,
 )
+from connector.cli.holds import confirm_due
 from connector.cli.progress import Progress
 from connector.domain.class_names import ClassName
 from connector.domain.promotion import ClassTarget, PromotionPlan
@@ -259,26 +260,36 @@ def _summary(report: PromotionReport, told: ExtensionReport, language: str) -> s
 
 @click.command("expire")
 @click.option("--dry-run", is_flag=True, help="Say how many it would be and close none.")
+@click.option("--yes", is_flag=True, help="Do not ask, though it is many or the clock jumped.")
 @library_option
 @by_option
 @json_option
 @pass_cli
 def expire(
-    cli: CliContext, *, dry_run: bool, library: str | None, actor: str, as_json: bool
+    cli: CliContext, *, dry_run: bool, yes: bool, library: str | None, actor: str, as_json: bool
 ) -> None:
     """Begin to close the cards whose last day is over.
 
-    `onecard serve` does it every hour. Nothing more is lent on them, and books can be brought back
-    anywhere; when the last one is back, the account is closed.
+    `onecard serve` does it every hour, except where it is a large part of all cards, or the clock
+    jumped: then it waits for you to look and to run this. Nothing more is lent on them, and books
+    can be brought back anywhere; when the last one is back, the account is closed.
 
     \b
     Example:
       onecard enrol expire --dry-run
     """
     app = cli.app
+    codes = libraries_of(app, library)
+    if not dry_run:
+        confirm_due(
+            cli,
+            {code: app.school_year.expire_due(code, actor=actor, dry_run=True) for code in codes},
+            job="expire",
+            yes=yes,
+            as_json=as_json,
+        )
     counts = {
-        code: app.school_year.expire_due(code, actor=actor, dry_run=dry_run)
-        for code in libraries_of(app, library)
+        code: app.school_year.expire_due(code, actor=actor, dry_run=dry_run) for code in codes
     }
     if as_json:
         write_json({"dry_run": dry_run, "expired": counts})

@@ -21,6 +21,7 @@ import click
 from connector.bootstrap import Application
 from connector.cli.context import CliContext, Refused, json_option, pass_cli, write_json
 from connector.cli.enrol_shared import by_option, print_table
+from connector.cli.holds import confirm_holds
 from connector.cli.patron_option import find_patron
 from connector.cli.private_file import PrivateFile
 from connector.cli.progress import Progress
@@ -116,16 +117,19 @@ def erase(
 
 @privacy.command("retention")
 @click.option("--run", "is_run", is_flag=True, help="Remove it; without this, only count.")
+@click.option("--yes", is_flag=True, help="Do not ask, though it is much or the clock jumped.")
 @by_option
 @_LANG
 @json_option
 @pass_cli
 def retention(
-    cli: CliContext, actor: str, lang: str | None, *, is_run: bool, as_json: bool
+    cli: CliContext, actor: str, lang: str | None, *, is_run: bool, yes: bool, as_json: bool
 ) -> None:
     """Count, and with --run remove, what is older than [privacy] of the settings says.
 
     The worker of ``onecard serve`` does it every day. A run that was killed goes on with the next.
+    Where it would be a large part of all that there is, or the clock is far from the last run, the
+    worker waits for you to run it: check the date and the figures first.
 
     \b
     Example:
@@ -136,6 +140,13 @@ def retention(
     due = list(service.list_due(actor=actor))
     run: RetentionRun | None = None
     if is_run:
+        confirm_holds(
+            service.check(actor=actor),
+            now=cli.app.now(),
+            yes=yes,
+            english=words.lang == "en",
+            as_json=as_json,
+        )
         total = sum(part.count for part in due)
         with Progress("Removing") as bar:
             done: dict[RetentionRule, int] = {}

@@ -1,7 +1,8 @@
 """What ``onecard serve`` does by itself, again and again: the table of jobs.
 
 Nothing here listens, and no job is written here. Rule: each job runs at once and then at its pace,
-in a thread of its own; one that fails is logged and tried again.
+in a thread of its own; one that fails is logged and tried again; what cannot be taken back goes
+through ``safeguard``.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def list_jobs(app: Application) -> tuple[Job, ...]:
         Job("purge", partial(_purge_unanswered, app), _HOUR_S),
         Job("expire", partial(_expire_cards, app), _HOUR_S),
         Job("extend", partial(_extend_accounts, app), _HOUR_S),
-        Job("retention", partial(app.retention.run, actor=_ACTOR), _DAY_S),
+        Job("retention", partial(app.retention.run_guarded, actor=_ACTOR), _DAY_S),
     )
 
 
@@ -89,12 +90,14 @@ def _carry_on_exchanges(app: Application) -> None:
 
 def _purge_unanswered(app: Application) -> None:
     for code in app.libraries:
-        app.enrolment.purge_unanswered(code, actor=_ACTOR)
+        purge = partial(app.enrolment.purge_unanswered, code, actor=_ACTOR)
+        app.safeguard.guard("purge", code, count=partial(purge, dry_run=True), run=purge)
 
 
 def _expire_cards(app: Application) -> None:
     for code in app.libraries:
-        app.school_year.expire_due(code, actor=_ACTOR)
+        expire = partial(app.school_year.expire_due, code, actor=_ACTOR)
+        app.safeguard.guard("expire", code, count=partial(expire, dry_run=True), run=expire)
 
 
 def _extend_accounts(app: Application) -> None:

@@ -55,11 +55,16 @@ class RetentionRule(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """How much of a rule is due, and since when the oldest is."""
+    """How much of a rule is due, and since when the oldest is.
+
+    Attributes:
+        of: how much there is in all of what the rule is about; zero = not counted.
+    """
 
     rule: RetentionRule
     count: int
     oldest: datetime | None = None
+    of: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +200,12 @@ class PrivacyStore(Protocol):
         """
         ...
 
-    def find_last_action(self, action: str) -> datetime | None:
-        """Return when the audit log last saw an action."""
+    def find_last_action(self, action: str, *, until: datetime | None = None) -> datetime | None:
+        """Return when the audit log last saw an action, not counting entries after ``until``."""
+        ...
+
+    def count_people(self, institution: InstitutionId) -> int:
+        """Count the people of a library who are not erased."""
         ...
 
     def find_first_person(self) -> datetime | None:

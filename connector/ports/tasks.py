@@ -34,6 +34,8 @@ class TaskKind(StrEnum):
     """An account is to be closed, and the ILS says that something is still open."""
     LOST_ITEM = "lost_item"
     """An item of the library is lost; the library settles it (scenario 43)."""
+    REMOVAL_HELD = "removal_held"
+    """The worker would remove or close too much, or its clock jumped: a person confirms."""
     FEED_STALE = "feed_stale"
     """A roster feed has brought nothing for too long (A16)."""
 

@@ -24,7 +24,8 @@ from connector.ports.store import AuditLog
 from connector.services.compliance_words import render_report
 from connector.services.privacy import KeepingTimes
 from connector.services.privacy_words import PrivacyWords
-from connector.services.retention import RETENTION_RAN, RetentionService
+from connector.services.retention import RetentionService
+from connector.services.safeguard import RETENTION_RAN
 
 __all__ = ["FORMAT", "ComplianceReport", "ComplianceService", "EnrolmentTerms", "Problem"]
 

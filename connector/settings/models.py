@@ -441,6 +441,8 @@ class PrivacySettings(Table):
         audit_days: audit entries are kept for this long; three years at least (PIPL art. 56).
         outbox_days: messages that were delivered are kept for this long.
         task_days: tasks of the staff that are done are kept for this long.
+        hold_percent: the worker removes or closes up to so many of a hundred by itself; a person
+            has to run what is more.
     """
 
     loan_history_days: Annotated[int, Field(ge=1)] = 180
@@ -449,6 +451,7 @@ class PrivacySettings(Table):
     audit_days: Annotated[int, Field(ge=1096)] = 3650
     outbox_days: Annotated[int, Field(ge=1)] = 90
     task_days: Annotated[int, Field(ge=1)] = 365
+    hold_percent: Annotated[int, Field(ge=1, le=100)] = 40
 
 
 class LogSettings(Table):

@@ -185,6 +185,7 @@ digits = 8
 # audit_days = 3650                 # three years at least
 # outbox_days = 90
 # task_days = 365                   # tasks that are done
+# hold_percent = 40                 # the worker removes or closes no more at once by itself
 
 # ---------------------------------------------------------------- the program itself
 [log]

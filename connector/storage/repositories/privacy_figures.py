@@ -12,6 +12,7 @@ from datetime import date, datetime
 
 from sqlalchemy import Connection, Table, case, func, literal, or_, select
 
+from connector.domain.ids import InstitutionId
 from connector.ports.privacy import ActionCount, FeedAge, HeldChild, OldKeys, OpenTasks
 from connector.storage import tables
 from connector.storage.crypto import Keyring
@@ -31,13 +32,25 @@ class StoredFigures:
     def __init__(self, work: UnitOfWorkFactory) -> None:
         self._work = work
 
-    def find_last_action(self, action: str) -> datetime | None:
-        """Return when the audit log last saw an action."""
+    def find_last_action(self, action: str, *, until: datetime | None = None) -> datetime | None:
+        """Return when the audit log last saw an action, not counting entries after ``until``."""
         table = tables.audit
         query = select(table.c.at).where(table.c.action == action).order_by(table.c.at.desc())
+        if until is not None:
+            query = query.where(table.c.at <= until)
         with self._work.database.read() as connection:
             at: datetime | None = connection.scalar(query.limit(1))
         return at
+
+    def count_people(self, institution: InstitutionId) -> int:
+        """Count the people of a library who are not erased."""
+        query = (
+            select(func.count())
+            .select_from(_PERSON)
+            .where(_PERSON.c.institution == institution, _PERSON.c.erased_at.is_(None))
+        )
+        with self._work.database.read() as connection:
+            return connection.scalar(query) or 0
 
     def find_first_person(self) -> datetime | None:
         """Return when the oldest person of the register was added."""

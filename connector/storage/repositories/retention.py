@@ -26,6 +26,7 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    true,
     tuple_,
     update,
 )
@@ -84,7 +85,12 @@ class StoredRetention:
         )
         with self._work.database.read() as connection:
             count, oldest = connection.execute(query).one()
-        return Due(rule, count, oldest)
+            of = 0
+            if count:
+                population = _population(rule, overdue.table)
+                whole = select(func.count()).select_from(overdue.table).where(population)
+                of = connection.scalar(whole) or 0
+        return Due(rule, count, oldest, of)
 
     def overwrite_deleted(self) -> bool:
         """Overwrite what was deleted, where the database keeps it; say whether it was done."""
@@ -141,6 +147,15 @@ def _overdue(rule: RetentionRule, before: datetime) -> _Overdue:
         RetentionRule.TASKS: (tables.task, tables.task.c.done_at),
     }[rule]
     return _Overdue(table, column, column < before)
+
+
+def _population(rule: RetentionRule, table: Table) -> ColumnElement[bool]:
+    """Return the condition on what a rule is about, old or not."""
+    if rule is RetentionRule.EVENTS:
+        return table.c.person_id.is_not(None)
+    if rule is RetentionRule.CLOSED_PEOPLE:
+        return table.c.erased_at.is_(None)
+    return true()
 
 
 def _remove(unit: UnitOfWork, rule: RetentionRule, before: datetime, limit: int, actor: str) -> int:

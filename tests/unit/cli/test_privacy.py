@@ -6,12 +6,13 @@ import json
 import re
 import stat
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 from sqlalchemy import delete, insert, update
 
 from connector.domain.ids import IlsPatronId, InstitutionId
+from connector.domain.patron import StandingState
 from connector.errors import AdapterUnavailable
 from connector.ports.ils import ExchangeContext, ItemInput, PatronInput
 from connector.ports.store import PersonalData
@@ -244,7 +245,7 @@ def test_doctor_warns_when_data_are_kept_too_long(onecard, application, full):
             update(tables.person).values(created_at=application.now() - timedelta(days=41))
         )
     assert (found()["status"], "40 days" in found()["message"]) == ("warn", True)
-    assert onecard("privacy", "retention", "--run").exit_code == 0
+    assert onecard("privacy", "retention", "--run", "--yes").exit_code == 0
     assert found()["status"] == "ok"
     age_everything(application, full)
     with application.store.work.begin() as unit:
@@ -370,3 +371,26 @@ def _bib():
     base = 24 + len(directory) + 1
     leader = f"{base + len(data) + 1:05d}nam a22{base:05d} i 4500".encode()
     return leader + directory + b"\x1e" + data + b"\x1d"
+
+
+def test_person_confirms_what_the_worker_would_not_do(onecard, application, full):
+    people = application.store.people
+    for _ in range(30):
+        people.add_person(
+            PersonalData(name="张小江"), [], home=LIB, category="student",
+            state=StandingState.ACTIVE,
+        )  # fmt: skip
+    with application.store.work.begin() as unit:
+        unit.connection.execute(update(tables.person).values(expires=date(2026, 1, 1)))
+
+    def open_cards():
+        rows = application.store.database.fetch("SELECT state FROM person", ())
+        return sum(state == "active" for (state,) in rows)
+
+    before = open_cards()
+    for answer, more in (("n\n", ()), (None, ("--json",))):
+        result = onecard("enrol", "expire", *more, input=answer)
+        assert (result.exit_code, open_cards()) == (1, before), result.output
+        assert f"expire: {before} of" in result.output or f"中的 {before}" in result.output
+    assert onecard("enrol", "expire", "--yes").exit_code == 0
+    assert open_cards() == 0
