@@ -22,7 +22,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 from connector.domain.ids import Identifier
@@ -43,6 +43,8 @@ __all__ = [
 _VERSIONS = ("1.1", "1.2")
 _MAX_UNPACKED_BYTES = 500 * 1024 * 1024
 _MAX_FIELD = 10_000
+_MAX_LINES = 2_000_000
+"""Of one file; tables are joined in memory."""
 _CJK = re.compile(r"[\u3400-\u9fff\U00020000-\U0003ffff]")
 _USER_ID = re.compile(r"\{([^:{}]+):([^{}]*)\}")
 _REGISTRY_NUMBER = re.compile(r"[GJLgjl][0-9]{17}[0-9Xx]")
@@ -123,8 +125,9 @@ def read_oneroster(path: Path) -> OneRoster:
     """Read a OneRoster bundle.
 
     Raises:
-        RecordError: ``file_missing``, ``file_too_large``, ``feed_not_oneroster`` (no manifest),
-            ``feed_version``, ``feed_file_missing``, ``feed_column_missing`` or ``feed_encoding``.
+        RecordError: ``file_missing``, ``file_too_large``, ``too_many_rows``,
+            ``feed_not_oneroster`` (no manifest), ``feed_version``, ``feed_file_missing``,
+            ``feed_column_missing`` or ``feed_encoding``.
     """
     try:
         with _open_bundle(path) as bundle:
@@ -164,7 +167,10 @@ class _Bundle:
                 for cells in reader:
                     if any(len(cell) > _MAX_FIELD for cell in cells):
                         raise RecordError(reader.line_num, "feed_not_oneroster")
-                    values = dict(zip(header, (cell.strip() for cell in cells), strict=False))
+                    if reader.line_num > _MAX_LINES:
+                        raise RecordError(reader.line_num, "too_many_rows")
+                    values = dict.fromkeys(header, "")
+                    values.update(zip(header, map(str.strip, cells), strict=False))
                     if any(values.values()):
                         yield reader.line_num, values
             except UnicodeDecodeError as err:
@@ -180,13 +186,26 @@ class _Bundle:
 @contextmanager
 def _open_bundle(path: Path) -> Iterator[_Bundle]:
     if path.is_dir():
-        yield _Bundle({file.name.lower(): file for file in path.glob("*.csv")}, None)
+        files = [file for file in path.glob("*.csv") if file.is_file()]
+        if sum(file.stat().st_size for file in files) > _MAX_UNPACKED_BYTES:
+            raise RecordError(0, "file_too_large")
+        yield _Bundle({file.name.lower(): file for file in files}, None)
         return
+    if not path.is_file():
+        raise RecordError(0, "file_missing")
     with zipfile.ZipFile(path) as archive:
         entries = [entry for entry in archive.infolist() if not entry.is_dir()]
         if sum(entry.file_size for entry in entries) > _MAX_UNPACKED_BYTES:
             raise RecordError(0, "file_too_large")
-        yield _Bundle({Path(entry.filename).name.lower(): entry for entry in entries}, archive)
+        yield _Bundle(_list_beside_manifest(entries), archive)
+
+
+def _list_beside_manifest(entries: Sequence[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
+    """Return the entries of the manifest's own folder by name, and of no other."""
+    found = [(PurePosixPath(entry.filename), entry) for entry in entries]
+    manifests = [path for path, _ in found if path.name.lower() == "manifest.csv"]
+    folder = min(manifests, key=lambda path: len(path.parts), default=PurePosixPath()).parent
+    return {path.name.lower(): entry for path, entry in found if path.parent == folder}
 
 
 def _read(bundle: _Bundle) -> OneRoster:

@@ -14,6 +14,7 @@ Nothing here judges a row; ``roster`` does. Rules —
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -317,7 +318,9 @@ def _candidates(feed: Feed) -> Iterator[Path]:
         if feed.format != "oneroster":
             if path.suffix.lower() in _ROSTERS and path.is_file():
                 yield path
-        elif path.suffix.lower() == ".zip" or (path / "manifest.csv").is_file():
+        elif (path / "manifest.csv").is_file() or (
+            path.suffix.lower() == ".zip" and path.is_file()
+        ):
             yield path
 
 
@@ -331,8 +334,10 @@ def _changed_at(path: Path) -> float:
 
 
 def _school_of(file: Path) -> str:
-    """Return the school code that a file name begins with."""
-    return file.stem.split("_", maxsplit=1)[0].split(".", maxsplit=1)[0]
+    """Return the school code that a file name begins with, fit to be printed and looked up."""
+    stem = os.fsencode(file.stem).decode("utf-8", "replace")
+    stem = "".join(ch if ch.isprintable() else "\ufffd" for ch in stem)
+    return stem.split("_", maxsplit=1)[0].split(".", maxsplit=1)[0]
 
 
 def _digest_of(files: Sequence[Path]) -> str:
@@ -354,5 +359,6 @@ def _digest_folder(folder: Path) -> str:
             status = path.stat()
         except OSError:
             continue
-        whole.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        name = os.fsencode(path.name)
+        whole.update(name + f"\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return whole.hexdigest()[:_DIGEST_LENGTH]

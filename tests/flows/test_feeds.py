@@ -214,3 +214,15 @@ def test_doctor_names_a_feed_that_is_in_trouble(start) -> None:
     feeds.run_all()
     checked = _check_feeds(world.app)
     assert (checked.status, "jw" in checked.remedy) == ("warn", True)
+
+
+def test_names_that_are_no_text_and_pipes_keep_no_other_waiting(start) -> None:
+    world, folder, feeds = start()
+    folder.put("s1.csv", HEADER + ONE)
+    folder.put(os.fsdecode(b"\xffs2.csv"), HEADER + TWO)
+    folder.put("s3\x1b[31m.csv", HEADER + TWO)
+    os.mkfifo(folder.path / "s4.csv")
+    (run,) = feeds.run_all()
+    assert run.taken == 1
+    assert {problem.school for problem in run.problems} == {"\ufffds2", "s3\ufffd[31m"}
+    assert states(world) == ["entered"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -178,3 +179,40 @@ def test_a_school_becomes_a_roster_that_keeps_the_lines(bundle):
     assert row.cells["class_name"] == "大一班"
     assert row.cells["id_number"] is None
     assert [row.number for row in build_roster(first).rows] == [2]
+
+
+def test_lines_that_end_early_lack_only_their_last_cells(bundle):
+    before = read_oneroster(bundle)
+    for name in ("orgs", "users", "classes", "enrollments"):
+        with (bundle / f"{name}.csv").open("a", encoding="utf-8") as file:
+            file.write("z9\n")
+    assert read_oneroster(bundle).schools == before.schools
+
+
+def test_a_file_with_too_many_lines_is_refused(bundle, monkeypatch):
+    monkeypatch.setattr("connector.enrolment.oneroster._MAX_LINES", 2)
+    with pytest.raises(RecordError) as caught:
+        read_oneroster(bundle)
+    assert caught.value.code == "too_many_rows"
+
+
+def test_files_of_other_folders_of_a_zip_are_not_the_bundle(bundle, tmp_path):
+    file = tmp_path / "bundle.zip"
+    with zipfile.ZipFile(file, "w") as archive:
+        for one in bundle.iterdir():
+            archive.write(one, f"export/{one.name}")
+        for name in ("../users.csv", "/etc/users.csv", "export/old/users.csv"):
+            archive.writestr(name, "sourcedId\n")
+    assert read_oneroster(file) == read_oneroster(bundle)
+
+
+def test_what_is_no_file_is_not_waited_for(bundle):
+    (bundle / "users.csv").unlink()
+    os.mkfifo(bundle / "users.csv")
+    with pytest.raises(RecordError) as caught:
+        read_oneroster(bundle)
+    assert caught.value.code == "feed_file_missing"
+    os.mkfifo(bundle / "pipe.zip")
+    with pytest.raises(RecordError) as caught:
+        read_oneroster(bundle / "pipe.zip")
+    assert caught.value.code == "file_missing"
