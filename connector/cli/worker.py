@@ -85,7 +85,7 @@ async def _repeat_for_ever(action: str, run_once: Callable[[], object], every_s:
 
 def _carry_on_exchanges(app: Application) -> None:
     for code in app.libraries:
-        app.exchanges.sweep(code)
+        app.older_cards.sweep(code)
 
 
 def _purge_unanswered(app: Application) -> None:

@@ -198,14 +198,14 @@ def test_s08_an_old_card_with_a_deposit_gives_way(world: World, application: App
     assert shown.fixed["patron_status"][0] == "Y"
     assert BlockReason.CARD_EXCHANGED in world.ils("FOLIO-B").stock.patrons[OLD].blocks
 
-    assert world.app.exchanges.sweep(B).waiting == 1
+    assert world.app.older_cards.sweep(B).waiting == 1
     assert ok(there.checkin("B1")) == "1"
     assert ok(there.checkin("B2")) == "1"
     assert borrow_more(here, card) == ["1", "1", "0"]
-    report = world.app.exchanges.sweep(B)
+    report = world.app.older_cards.sweep(B)
     assert (report.due, report.closed) == (1, 1)
     assert world.ils("FOLIO-B").stock.patrons[OLD].closed
-    assert world.app.exchanges.sweep(B).due == 0
+    assert world.app.older_cards.sweep(B).due == 0
     assert ok(there.checkout("88001", "B3")) == "0"
     assert not world.app.store.people.find_standing(application.patron_id, B).ils_patron
     assert world.app.store.tasks.list_tasks(B, kind=TaskKind.DEPOSIT_REFUND), "still to be refunded"
@@ -234,13 +234,13 @@ def test_s08_a_return_at_the_issuers_desk_is_noticed(
     old_card(world)
     open_card(world, application)
     replace(world, application)
-    assert world.app.exchanges.sweep(B).waiting == 1
+    assert world.app.older_cards.sweep(B).waiting == 1
     world.clock.advance(minutes=1)
     world.ils("FOLIO-B").desk_checkin("B1")
     world.ils("FOLIO-B").desk_checkin("B2")
-    assert world.app.exchanges.sweep(B).waiting == 1, "the ILS is not read every 15 seconds"
+    assert world.app.older_cards.sweep(B).waiting == 1, "the ILS is not read every 15 seconds"
     world.clock.advance(hours=1)
-    assert world.app.exchanges.sweep(B).closed == 1
+    assert world.app.older_cards.sweep(B).closed == 1
 
 
 def test_s08_while_the_issuer_is_away(world: World, application: Application) -> None:
@@ -260,10 +260,10 @@ def test_s08_while_the_issuer_is_away(world: World, application: Application) ->
     result = replace(world, application)
     ils.fetch_patron = fetch  # type: ignore[method-assign]
     assert (result.waits_for_ils, result.exchange.state) == (True, ExchangeState.BEGUN)
-    assert world.app.exchanges.sweep(B).failed == 1
+    assert world.app.older_cards.sweep(B).failed == 1
     ils.set_down(down=False)
     assert ok(world.kiosk("FOLIO-B").checkout("88001", "B3")) == "0", "refused by ourselves"
-    assert world.app.exchanges.sweep(B).waiting == 1
+    assert world.app.older_cards.sweep(B).waiting == 1
     assert BlockReason.CARD_EXCHANGED in ils.stock.patrons[OLD].blocks
 
 
@@ -272,14 +272,14 @@ def test_s08_an_issuer_that_only_counts_loans(world: World, application: Applica
     _, card = open_card(world, application)
     result = world.app.exchanges.replace(stored(world, application), "88001", C, actor="librarian")
     assert result.loans == 2
-    assert world.app.exchanges.sweep(C).waiting == 1
+    assert world.app.older_cards.sweep(C).waiting == 1
     there = world.kiosk("SIP-C")
     assert ok(there.checkout("88001", "C3")) == "0"
     there.checkin("C1")
     there.checkin("C2")
-    assert world.app.exchanges.sweep(C).waiting == 1, "the ILS is not read every 15 seconds"
+    assert world.app.older_cards.sweep(C).waiting == 1, "the ILS is not read every 15 seconds"
     world.clock.advance(hours=1)
-    assert world.app.exchanges.sweep(C).closed == 1
+    assert world.app.older_cards.sweep(C).closed == 1
     (task,) = world.app.store.tasks.list_tasks(C, kind=TaskKind.CLOSING_STUCK)
     assert task.detail["reason"] == "ils_cannot"
     assert ok(world.kiosk().checkout(card, "A1")) == "1"
@@ -356,7 +356,7 @@ def test_s08_who_moves_to_the_issuer_gets_his_old_account_as_student_card(
     assert done.exchange.old_account == "88001"
     account = world.ils("FOLIO-B").stock.patrons[OLD]
     assert (account.external_id, account.blocks) == (application.patron_id, set())
-    assert world.app.exchanges.sweep(B).due == 0
+    assert world.app.older_cards.sweep(B).due == 0
     there = world.kiosk("FOLIO-B")
     assert ok(there.checkout("88001", "B3")) == "1"
     assert there.charged("88001") == ["B1", "B2", "B3"]

@@ -1,0 +1,220 @@
+"""Everything that is built, and building it once.
+
+Nothing here says what a service is built from; ``parts`` does. Rules: whatever is built is closed
+again by ``Application.close``; nothing listens and no thread runs until somebody asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+
+from connector.bootstrap.edges import build_adapters, build_terminal, close_all
+from connector.bootstrap.parts import Parts
+from connector.domain.ids import InstitutionId, TerminalId
+from connector.domain.library import Library
+from connector.errors import ConnectorError
+from connector.plugins.hookspecs import AppInfo
+from connector.plugins.manager import Plugins, build_plugins
+from connector.ports.clock import Clock, utc_now
+from connector.ports.ils import IlsAdapter
+from connector.services.account_expiry import AccountExpiry
+from connector.services.campaigns import CampaignService
+from connector.services.cards import CardService
+from connector.services.circulation import CirculationService
+from connector.services.classes import SchoolsService
+from connector.services.closing import ClosingService
+from connector.services.compliance import ComplianceService
+from connector.services.consents import ConsentService
+from connector.services.enrolment import EnrolmentService
+from connector.services.exchange import ExchangeService
+from connector.services.feeds import FeedService
+from connector.services.lists import ListService
+from connector.services.losses import LossService
+from connector.services.older_cards import OlderCards
+from connector.services.patrons import PatronService
+from connector.services.privacy import PrivacyService
+from connector.services.provisioning import ProvisioningService
+from connector.services.retention import RetentionService
+from connector.services.safeguard import Safeguard
+from connector.services.school_year import SchoolYearService
+from connector.services.settlement import Settlement
+from connector.services.transfers import TransferService
+from connector.settings import Settings
+from connector.sip2.gateway import Gateway
+from connector.sip2.pool import BoundedPool
+from connector.sip2.terminal import (
+    Terminal,
+)
+from connector.storage.store import Store, open_store
+
+__all__ = ["Application", "build"]
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """Everything that is built, ready to be called.
+
+    Attributes:
+        terminals: by login.
+    """
+
+    settings: Settings
+    store: Store
+    plugins: Plugins
+    libraries: Mapping[InstitutionId, Library]
+    adapters: Mapping[InstitutionId, IlsAdapter]
+    terminals: Mapping[TerminalId, Terminal]
+    now: Clock
+
+    # lending
+    circulation: CirculationService
+    patrons: PatronService
+    settlement: Settlement
+    losses: LossService
+    gateway: Gateway
+
+    # from a roster to a card, and back
+    enrolment: EnrolmentService
+    consents: ConsentService
+    cards: CardService
+    lists: ListService
+    closing: ClosingService
+    exchanges: ExchangeService
+    older_cards: OlderCards
+    feeds: FeedService
+
+    # schools and their year
+    schools: SchoolsService
+    school_year: SchoolYearService
+    transfers: TransferService
+    campaigns: CampaignService
+    account_expiry: AccountExpiry
+
+    # personal data
+    privacy: PrivacyService
+    retention: RetentionService
+    compliance: ComplianceService
+    safeguard: Safeguard
+
+    @property
+    def info(self) -> AppInfo:
+        """What plugins may know."""
+        return AppInfo(
+            version=metadata.version("onecard-connector"),
+            institutions=tuple(self.libraries),
+            data_dir=str(self.settings.data_dir),
+        )
+
+    def provisioning(self, institution: InstitutionId) -> ProvisioningService:
+        """Return the service that opens cards in one library's ILS."""
+        enrolment = self.enrolment
+        return ProvisioningService(
+            adapter=self.adapters[institution],
+            store=enrolment.store,
+            register=enrolment.register,
+            rules=enrolment.rules_of(institution),
+            now=self.now,
+            events=self.plugins.events,
+            tasks=self.store.tasks,
+            classes=self.store.schools,
+            workers=self.settings.enrolment.provisioning_workers,
+        )
+
+    def pools(self, workers: int | None = None) -> dict[InstitutionId, BoundedPool]:
+        """Return one bounded thread pool per library: a hanging ILS exhausts only its own.
+
+        A request of every connection may wait in it, so that a fast ILS never refuses as busy.
+
+        Args:
+            workers: threads of each; the settings' number by default.
+        """
+        sip2 = self.settings.sip2
+        workers = workers or sip2.workers
+        connections = sip2.max_connections * (1 if sip2.tls is None else 2)  # per port
+        return {
+            code: BoundedPool(workers, queued=connections, name=f"ils-{code}")
+            for code in self.libraries
+        }
+
+    def close(self) -> None:
+        """Give back connections and files."""
+        close_all(self.adapters)
+        self.store.close()
+
+
+def build(
+    settings: Settings,
+    *,
+    now: Clock = utc_now,
+    adapters: Mapping[InstitutionId, IlsAdapter] | None = None,
+    store: Store | None = None,
+) -> Application:
+    """Build everything from the settings.
+
+    Args:
+        adapters, store: ready-made parts instead of those that the settings name.
+
+    Raises:
+        ConfigurationError: the settings name something that is not there.
+        StorageUnavailable: the database cannot be reached.
+    """
+    plugins = build_plugins(disabled=settings.plugins.disabled)
+    libraries = {library.code: library for library in settings.domain_libraries()}
+    terminals = {
+        TerminalId(terminal.login): build_terminal(terminal, libraries)
+        for terminal in settings.sip2.terminals
+    }
+    if adapters is None:
+        adapters = build_adapters(settings, plugins.ils_adapters(), now)
+    if store is None:
+        try:
+            store = open_store(settings.store.url, settings.store.key_file, now=now)
+        except ConnectorError:
+            close_all(adapters)
+            raise
+    store.institutions.save(tuple(libraries.values()))
+    part = Parts(
+        settings,
+        store=store,
+        plugins=plugins,
+        libraries=libraries,
+        adapters=adapters,
+        now=now,
+    )
+    circulation, patrons = CirculationService(part.desk), PatronService(part.desk)
+    enrolment, closing, older_cards = part.enrolment(), part.closing, part.older_cards()
+    safeguard = part.safeguard()
+    retention = part.retention(enrolment, safeguard)
+    return Application(
+        settings=settings,
+        store=store,
+        plugins=plugins,
+        libraries=libraries,
+        adapters=adapters,
+        terminals=terminals,
+        now=now,
+        circulation=circulation,
+        patrons=patrons,
+        settlement=part.settlement(),
+        losses=LossService(libraries, adapters, store.ledger, now),
+        gateway=part.gateway(terminals, circulation, patrons),
+        enrolment=enrolment,
+        consents=part.consents(),
+        cards=part.cards(),
+        lists=part.lists(),
+        closing=closing,
+        exchanges=part.exchanges(older_cards),
+        older_cards=older_cards,
+        feeds=part.feeds(enrolment),
+        schools=part.schools(),
+        school_year=part.school_year(),
+        transfers=part.transfers(),
+        campaigns=CampaignService(store.schools, store.enrolment, libraries),
+        account_expiry=part.account_expiry(),
+        privacy=part.privacy(),
+        retention=retention,
+        compliance=part.compliance(retention),
+        safeguard=safeguard,
+    )
