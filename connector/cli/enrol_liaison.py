@@ -147,13 +147,20 @@ def _read_liaison(*, json_input: bool) -> tuple[str, str]:
 @click.command("liaisons")
 @click.option("--overdue", is_flag=True, help="Only schools without one; exit code 1 past the day.")
 @library_option
+@by_option
 @lang_option
 @json_option
 @pass_cli
 def list_liaisons(
-    cli: CliContext, *, overdue: bool, library: str | None, lang: str | None, as_json: bool
+    cli: CliContext,
+    *,
+    overdue: bool,
+    library: str | None,
+    actor: str,
+    lang: str | None,
+    as_json: bool,
 ) -> None:
-    """List liaisons, masked, and which schools have named none (A21).
+    """List liaisons, masked, and which schools have named none (A21); looking is logged.
 
     \b
     Example:
@@ -167,9 +174,14 @@ def list_liaisons(
         is_overdue |= report.is_overdue
         schools = {each.school_id: each for each in app.enrolment.list_schools(institution)}
         if not overdue:
-            rows += [
-                _describe_liaison(each, schools) for each in app.schools.list_liaisons(institution)
-            ]
+            liaisons = app.schools.list_liaisons(institution)
+            app.store.audit.append(
+                "liaisons.shown",
+                actor=actor,
+                detail={"count": len(liaisons)},
+                institution=institution,
+            )
+            rows += [_describe_liaison(each, schools) for each in liaisons]
         missing: list[str | None] = [None] if report.library_is_missing else []
         rows += [
             {

@@ -72,6 +72,7 @@ def task_group() -> None:
 @click.option("--kind", type=click.Choice([kind.value for kind in TaskKind]), help="Only these.")
 @click.option("--done", "include_done", is_flag=True, help="Those that are done, too.")
 @library_option
+@by_option
 @lang_option
 @json_option
 @pass_cli
@@ -81,10 +82,11 @@ def list_tasks(
     kind: str | None,
     include_done: bool,
     library: str | None,
+    actor: str,
     lang: str | None,
     as_json: bool,
 ) -> None:
-    """List the tasks that are open, oldest first.
+    """List the tasks that are open, oldest first; looking is logged.
 
     \b
     Example:
@@ -92,13 +94,14 @@ def list_tasks(
     """
     app = cli.app
     language = lang or cli.lang
-    rows = [
-        _describe(cli, task, language)
-        for code in libraries_of(app, library)
-        for task in app.store.tasks.list_tasks(
-            code, kind=TaskKind(kind) if kind else None, include_done=include_done
-        )
-    ]
+    wanted = TaskKind(kind) if kind else None
+    rows = []
+    for code in libraries_of(app, library):
+        found = app.store.tasks.list_tasks(code, kind=wanted, include_done=include_done)
+        if found:
+            detail = {"count": len(found)}
+            app.store.audit.append("tasks.shown", actor=actor, detail=detail, institution=code)
+        rows += [_describe(cli, task, language) for task in found]
     if as_json:
         write_json(rows)
         return

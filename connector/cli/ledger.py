@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import getpass
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -69,9 +69,7 @@ def show(
         if found is None:
             raise Refused("There is no such loan. Check the id.")
         loans = (found,)
-    for patron_id in sorted({loan.patron_id for loan in loans}):
-        app.store.audit.append("ledger.shown", actor=f"cli:{getpass.getuser()}", subject=patron_id)
-    _print(loans, as_json=as_json)
+    _print(app, loans, as_json=as_json)
 
 
 @ledger.command("unknown")
@@ -97,7 +95,7 @@ def unknown(cli: CliContext, *, settle: bool, as_json: bool) -> None:
             err=True,
         )
     found = (app.store.ledger.fetch_loan(key) for key in _overview(app).list_loans(_UNSETTLED))
-    _print([loan for loan in found if loan is not None], as_json=as_json)
+    _print(app, [loan for loan in found if loan is not None], as_json=as_json)
 
 
 @ledger.command("adopt")
@@ -199,7 +197,9 @@ def _adopt_one(
     report["closed"] += len(before - after)
 
 
-def _print(loans: Iterable[Loan], *, as_json: bool) -> None:
+def _print(app: Application, loans: Sequence[Loan], *, as_json: bool) -> None:
+    for patron_id in sorted({loan.patron_id for loan in loans}):
+        app.store.audit.append("ledger.shown", actor=f"cli:{getpass.getuser()}", subject=patron_id)
     rows = [_describe(loan) for loan in loans]
     if as_json:
         write_json(rows)

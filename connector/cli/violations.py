@@ -15,6 +15,9 @@ __all__ = ["violations"]
 _by_option = click.option(
     "--by", default=getpass.getuser, show_default="your login", help="Who decided it."
 )
+_looks_option = click.option(
+    "--by", default=getpass.getuser, show_default="your login", help="Who looks."
+)
 
 
 @click.group("violations")
@@ -24,10 +27,13 @@ def violations() -> None:
 
 @violations.command("list")
 @click.argument("patron", required=False)
+@_looks_option
 @json_option
 @pass_cli
-def list_violations(cli: CliContext, patron: str | None, *, as_json: bool) -> None:
+def list_violations(cli: CliContext, patron: str | None, *, by: str, as_json: bool) -> None:
     """List violations that are not lifted, of one PATRON (card number or id) or of all.
+
+    Whose are shown stands in the audit log.
 
     \b
     Example:
@@ -36,6 +42,8 @@ def list_violations(cli: CliContext, patron: str | None, *, as_json: bool) -> No
     app = cli.app
     patron_id = find_patron(app, patron) if patron else None
     found = app.store.violations.list_violations(patron_id)
+    for shown in sorted({violation.patron_id for violation in found}):
+        app.store.audit.append("violations.shown", actor=by, subject=shown)
     if as_json:
         write_json(
             [

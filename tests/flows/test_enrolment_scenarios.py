@@ -177,6 +177,8 @@ def test_s01_two_schools_name_the_same_child(here: Enrolment) -> None:
     assert (application.school_id, application.card) == (first.school_id, cards[2])
     listed = here.command("task", "list", "--lang", "zh")
     assert "两所学校" in listed.output
+    audit = here.app.store.database.fetch("SELECT action FROM audit", ())
+    assert ("tasks.shown",) in [tuple(row) for row in audit]
     (task,) = here.app.store.tasks.list_tasks(LIBRARY)
     assert here.command("task", "done", task.task_id[:8]).exit_code == 0
     assert not here.tasks(TaskKind.TWO_SCHOOLS)

@@ -69,6 +69,8 @@ def test_unknown_outcomes_are_listed_and_settled(onecard, patron, lend, applicat
     ask(application, patron, "B1", datetime.now(UTC) - timedelta(minutes=5))
     (row,) = json.loads(onecard("ledger", "unknown", "--json").stdout)
     assert (row["barcode"], row["state"]) == ("B1", "asked")
+    looked = "SELECT subject FROM audit WHERE action = 'ledger.shown'"
+    assert [row[0] for row in application.store.database.fetch(looked, ())] == [patron.patron_id]
     result = onecard("ledger", "unknown", "--settle", "--json")
     (row,) = json.loads(result.stdout)
     assert row["state"] == "disputed"

@@ -24,6 +24,7 @@ def test_violation_is_recorded_listed_and_lifted(onecard, patron, application):
     )
     assert [tuple(row) for row in written] == [
         ("violation.added", "li"),
+        ("violations.shown", getpass.getuser()),
         ("violation.lifted", getpass.getuser()),
     ]
 
