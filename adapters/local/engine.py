@@ -120,6 +120,22 @@ class Database:
         finally:
             self._turn.release()
 
+    def overwrite_deleted(self) -> bool:
+        """Empty the write-ahead log, where erased values stay until something else is written over
+        them; say whether it was done, for a reader may be in the way.
+        """
+        self._open()
+        if not self._turn.acquire(timeout=_BUSY_TIMEOUT_MS / 1000):
+            return False
+        try:
+            with self._engine.connect() as connection:
+                found = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+        except (DBAPIError, PoolTimeout, OSError):
+            return False
+        finally:
+            self._turn.release()
+        return not found[0]
+
     def close(self) -> None:
         """Close every connection; the database cannot be used afterwards."""
         with self._lock:

@@ -234,6 +234,7 @@ class LocalPatrons(LocalBase):
                 " closed_at=? WHERE id=?",
                 (at, patron.row_id),
             )
+        self.database.overwrite_deleted()
 
     def _read_patron(self, identifier: IlsPatronId) -> PatronRow | None:
         rows = self.database.fetch(FETCH_PATRON, (identifier,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import stat
 import traceback
 
@@ -23,6 +24,21 @@ def test_only_the_owner_reads_the_database(world):
     files = list(world.folder.iterdir())
     assert any(file.suffix == ".db" for file in files)
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+
+
+def test_a_closed_account_leaves_nothing_in_any_file_while_others_read(world):
+    world.patron("P1", name=NAME, phone=PHONE, identifiers={"id_card": NUMBER})
+    other = sqlite3.connect(next(world.folder.glob("*.db")))
+    other.execute("SELECT COUNT(*) FROM patron").fetchall()
+
+    def held():
+        content = b"".join(path.read_bytes() for path in world.folder.iterdir())
+        return [mark for mark in (NAME, NUMBER, PHONE) if mark.encode() in content]
+
+    assert held() == [NAME, NUMBER, PHONE]
+    world.adapter.close_patron("P1")
+    assert held() == []
+    other.close()
 
 
 def test_a_taken_number_is_not_told(world):
