@@ -41,7 +41,7 @@ def list_jobs(app: Application) -> tuple[Job, ...]:
     """Return the jobs of the process that hosts the libraries."""
     return (
         Job("settle", app.settlement.run_once, _SETTLE_EVERY_S),
-        Job("close", app.closing.sweep_all, _SETTLE_EVERY_S),
+        Job("close", partial(_carry_on_closings, app), _SETTLE_EVERY_S),
         Job("exchange", partial(_carry_on_exchanges, app), _SETTLE_EVERY_S),
         Job("feeds", app.feeds.run_all, _MINUTE_S),
         Job("purge", partial(_purge_unanswered, app), _HOUR_S),
@@ -81,6 +81,11 @@ async def _repeat_for_ever(action: str, run_once: Callable[[], object], every_s:
         except Exception as err:  # noqa: BLE001 - the next round may succeed
             _log.error("worker.failed", action=action, error=type(err).__name__)
         await asyncio.sleep(every_s)
+
+
+def _carry_on_closings(app: Application) -> None:
+    if app.closing.sweep_all().erased:
+        app.store.privacy.overwrite_deleted()
 
 
 def _carry_on_exchanges(app: Application) -> None:

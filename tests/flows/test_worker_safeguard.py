@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -139,3 +140,15 @@ def test_closed_people_beyond_the_share_are_held_and_the_rest_goes_on(world):
     world.app.retention.run_guarded(actor="worker")
     assert all(row["erased_at"] is not None for row in world.rows("person"))
     assert held(world) == set()
+
+
+def test_nothing_of_who_was_erased_by_the_worker_stays_in_the_log_of_the_database(tmp_path):
+    url = f"sqlite:///{tmp_path / 'onecard.db'}"
+    with closing(World(tmp_path, url, clock=SteppingClock(START))) as world:
+        patron_id = world.add_pupil("S00000012")
+        world.app.closing.begin(patron_id, ClosingReason.CONSENT_WITHDRAWN, actor="li")
+        log = tmp_path / "onecard.db-wal"
+        assert log.stat().st_size > 0
+        work(world, "close")
+        assert all(row["erased_at"] is not None for row in world.rows("person"))
+        assert log.stat().st_size == 0
