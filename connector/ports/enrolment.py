@@ -410,8 +410,8 @@ class EnrolmentStore(Protocol):
         """Keep a keyed digest of each number, so that no roster brings the child again."""
         ...
 
-    def forget_refusal(self, identifiers: Sequence[Identifier]) -> None:
-        """Drop the digests: the guardian changed his mind."""
+    def forget_refusal(self, identifiers: Sequence[Identifier], institution: InstitutionId) -> None:
+        """Drop a library's digests: the guardian changed his mind."""
         ...
 
     def is_refused(self, identifiers: Sequence[Identifier], institution: InstitutionId) -> bool:

@@ -137,7 +137,9 @@ class ConsentService:
                 now=self.now(),
             )
         if ConsentScope.CARD in scopes:
-            self.store.forget_refusal(self._numbers_of(application.patron_id))
+            self.store.forget_refusal(
+                self._numbers_of(application.patron_id), application.institution
+            )
             self.closing.take_back(application.patron_id, actor=actor)
 
     def _record_undertaking(self, application: Application, evidence: str, actor: str) -> None:

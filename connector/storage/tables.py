@@ -718,7 +718,7 @@ refusal = Table(
     metadata,
     Column("digest", LargeBinary, primary_key=True),
     Column("key_id", _Word, primary_key=True),
-    Column("institution", _Code, nullable=False),
+    Column("institution", _Code, primary_key=True),
     Column("scope", _Word, nullable=False, server_default="card"),
     Column("refused_at", UtcDateTime, nullable=False),
 )

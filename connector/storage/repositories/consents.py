@@ -219,13 +219,15 @@ class StoredConsents:
                 unit.audit("refusal.remembered", actor=actor, institution=institution)
 
     @retry_once
-    def forget_refusal(self, identifiers: Sequence[Identifier]) -> None:
-        """Drop the digests: the guardian changed his mind."""
+    def forget_refusal(self, identifiers: Sequence[Identifier], institution: InstitutionId) -> None:
+        """Drop a library's digests: the guardian changed his mind."""
         with self._units.begin() as unit:
             for identifier in identifiers:
                 for key_id, digest in unit.keyring.refusal_digests(identifier):
                     unit.connection.execute(
-                        delete(tables.refusal).filter_by(digest=digest, key_id=key_id)
+                        delete(tables.refusal).filter_by(
+                            digest=digest, key_id=key_id, institution=institution
+                        )
                     )
 
     def is_refused(self, identifiers: Sequence[Identifier], institution: InstitutionId) -> bool:

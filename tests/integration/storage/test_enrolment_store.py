@@ -212,8 +212,17 @@ def test_a_refusal_leaves_a_digest_only(store, enter, clock):
     assert store.enrolment.is_refused([Identifier("student_no", "L1"), number], LIBRARY)
     assert not store.enrolment.is_refused([Identifier("student_no", "L1")], LIBRARY)
     assert not store.enrolment.is_refused([], LIBRARY)
-    store.enrolment.forget_refusal([number])
+    store.enrolment.forget_refusal([number], LIBRARY)
     assert not store.enrolment.is_refused([number], LIBRARY)
+
+
+def test_each_library_remembers_and_forgets_for_itself(store, clock):
+    number, other = Identifier("id_card", "500230201503010015"), InstitutionId("OTHER")
+    for library in (LIBRARY, other):
+        store.enrolment.remember_refusal([number], library, actor="teacher", now=clock())
+    store.enrolment.forget_refusal([number], other)
+    assert store.enrolment.is_refused([number], LIBRARY)
+    assert not store.enrolment.is_refused([number], other)
 
 
 def test_nobody_is_erased_whose_account_may_exist(store, approved, clock):

@@ -166,7 +166,7 @@ def test_a_refusal_leaves_a_digest_and_nothing_else(world, helpers):
     assert world.store.people.find_person(number) is None
     assert world.store.enrolment.is_refused(number, world.library)
     assert not world.store.enrolment.is_refused(number, InstitutionId("OTHER"))
-    world.store.enrolment.forget_refusal(number)
+    world.store.enrolment.forget_refusal(number, world.library)
     assert not world.store.enrolment.is_refused(number, world.library)
 
 

@@ -311,9 +311,17 @@ def upgrade() -> None:
         sa.Column("text_digest", sa.String(length=64), server_default="", nullable=False),
     )
 
+    _key_refusals(["digest", "key_id", "institution"])
+
 
 def downgrade() -> None:
     """Take back."""
+    op.execute(
+        "DELETE FROM refusal WHERE EXISTS (SELECT 1 FROM refusal other "
+        "WHERE other.digest = refusal.digest AND other.key_id = refusal.key_id "
+        "AND other.institution < refusal.institution)"
+    )
+    _key_refusals(["digest", "key_id"])
     op.drop_index(op.f("ix_circulation_fact_pseudonym"), table_name="circulation_fact")
     op.drop_index(op.f("ix_class_membership_person_id"), table_name="class_membership")
     op.drop_index(op.f("ix_leaver_person_id"), table_name="leaver")
@@ -369,3 +377,10 @@ def downgrade() -> None:
     op.drop_table("school_calendar")
     op.drop_table("feed_state")
     op.drop_table("campaign")
+
+
+def _key_refusals(columns: list[str]) -> None:
+    """Give ``refusal`` its primary key; no other table refers to it, so that it may be copied."""
+    with op.batch_alter_table("refusal") as table:
+        table.drop_constraint(op.f("pk_refusal"), type_="primary")
+        table.create_primary_key(op.f("pk_refusal"), columns)
