@@ -12,7 +12,6 @@ from __future__ import annotations
 import csv
 import getpass
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from connector.cli.context import CliContext, Refused, json_option, pass_cli, write_json
+from connector.cli.private_file import PrivateFile
 from connector.domain.tabular import defuse
 from connector.ports.store import AuditCheck, AuditEntry, AuditHead
 from connector.storage.store import Store, open_store
@@ -254,18 +254,8 @@ def _output(path: Path | None) -> Iterator[TextIO]:
     if path is None:
         yield sys.stdout
         return
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError as err:
-        raise Refused(f"{path} exists. Choose another file.") from err
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+    with PrivateFile(path, option="") as private, private.open_text() as file:
+        yield file
 
 
 @contextmanager

@@ -27,11 +27,12 @@ from connector.cli.enrol_shared import (
     print_table,
     rows_option,
 )
+from connector.cli.private_file import PrivateFile
 from connector.cli.progress import Progress
 from connector.domain.enrolment import ConsentScope
 from connector.domain.identity import mask_name
 from connector.domain.ids import InstitutionId
-from connector.enrolment.consent_list import read_answers, write_list
+from connector.enrolment.consent_list import make_list, read_answers
 from connector.enrolment.consent_texts import TextKind, list_versions
 from connector.errors import NotFound, RecordError
 from connector.ports.enrolment import Application, Batch
@@ -49,8 +50,6 @@ _PASSED_OVER = {
 }
 _LIST_ERRORS = {
     "file_missing": "does not exist",
-    "file_exists": "exists: choose another file",
-    "file_not_writable": "cannot be written",
     "header_missing": "has no header with row and answer: use the file of enrol consent-list",
 }
 
@@ -115,9 +114,7 @@ def consent(
       onecard enrol consent 2026-0001 --from class-3-2.csv --evidence "folder 7"
     """
     if sum((bool(rows), everybody, source is not None)) != 1:
-        raise click.UsageError(
-            "Give --rows for the rows that it is about, --all or --from."
-        )
+        raise click.UsageError("Give --rows for the rows that it is about, --all or --from.")
     app = cli.app
     found, applications = choose_applications(app, batch, rows, library)
     chosen = [ConsentScope(scope) for scope in scopes]
@@ -249,14 +246,16 @@ def consent_list(
     """
     app = cli.app
     found, applications = choose_applications(app, batch, rows, library)
-    lines = list_lines(app.consents, applications)
-    try:
-        write_list(out, lines, language=lang or cli.lang)
-    except RecordError as err:
-        raise _refused_list(out, err) from err
-    app.consents.audit.append(
-        "consents.listed", actor=actor, subject=found.batch_id, detail={"count": len(lines)}
-    )
+    with PrivateFile(out) as file:
+        lines = list_lines(app.consents, applications)
+        app.consents.audit.append(
+            "consents.listed",
+            actor=actor,
+            subject=found.batch_id,
+            detail={"count": len(lines)},
+            institution=found.institution,
+        )
+        file.write(make_list(lines, out.suffix, language=lang or cli.lang))
     click.echo(f"{len(lines)} lines in {out}.")
 
 

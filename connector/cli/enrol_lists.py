@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -27,7 +26,7 @@ from connector.cli.enrol_shared import (
 from connector.cli.private_file import PrivateFile
 from connector.domain.enrolment import ApplicationState
 from connector.domain.ids import InstitutionId
-from connector.enrolment.tables import table_as_csv, table_as_xlsx
+from connector.enrolment.tables import ENDINGS, make_table
 from connector.ports.enrolment import School
 from connector.services.lists import FIGURES, ExportReason, Figures, LogLine, PupilQuery
 
@@ -181,7 +180,7 @@ def export(
     batch = find_batch(cli.app, number, school.institution) if number else None
     if batch is not None and batch.school_id != school.school_id:
         raise Refused(f"There is no batch {number} of this school.")
-    write = _writer(out)
+    _check_ending(out)
     with PrivateFile(out) as file:
         pupils = cli.app.lists.export_pupils(
             school,
@@ -191,7 +190,7 @@ def export(
             actor=actor,
         )
         rows = [pupil.as_row(full=full) for pupil in pupils]
-        file.write(write(rows, _titles(_EXPORTED, lang or cli.lang)))
+        file.write(_table(rows, _EXPORTED, out, lang or cli.lang))
     click.echo(f"{len(rows)} pupils in {out}{'' if full else ', masked'}.")
 
 
@@ -308,20 +307,24 @@ def _write_out(
     actor: str,
     lang: str | None,
 ) -> None:
-    write = _writer(out)
+    _check_ending(out)
     with PrivateFile(out) as file:
         cli.app.lists.note_export(what, school=school, count=len(rows), actor=actor)
-        file.write(write(rows, _titles(columns, lang or cli.lang)))
+        file.write(_table(rows, columns, out, lang or cli.lang))
     click.echo(f"{len(rows)} lines in {out}.")
 
 
-def _writer(out: Path) -> Any:
-    """Return what writes a table in the format that the file's name tells."""
-    writers = {".xlsx": table_as_xlsx, ".csv": table_as_csv}
-    try:
-        return writers[out.suffix.lower()]
-    except KeyError as err:
-        raise click.UsageError("The file ends in .xlsx or .csv.") from err
+def _check_ending(out: Path) -> None:
+    if out.suffix.lower() not in ENDINGS:
+        raise click.UsageError("The file ends in .xlsx or .csv.")
+
+
+def _table(
+    rows: Sequence[Mapping[str, str | int]], columns: Sequence[str], out: Path, lang: str
+) -> bytes:
+    titles = _titles(columns, lang)
+    lines = [[row.get(key, "") for key in titles] for row in rows]
+    return make_table([list(titles.values()), *lines], out.suffix)
 
 
 def _titles(columns: Sequence[str], lang: str) -> dict[str, str]:

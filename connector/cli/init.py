@@ -5,13 +5,13 @@ Nothing here is overwritten: what exists stops the command before it writes anyt
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 
 import click
 
 from connector.cli.context import CliContext, Refused, pass_cli
+from connector.cli.private_file import write_private
 from connector.errors import ConnectorError
 from connector.settings import example_toml, load_settings
 from connector.storage.crypto import Keyring
@@ -45,7 +45,7 @@ def init(cli: CliContext, directory: Path | None, *, code: str, name: str, timez
             )
     written: list[Path] = []
     try:
-        _write_private(folder / _PASSWORD, secrets.token_hex(16) + "\n", written)
+        _write_secret(folder / _PASSWORD, secrets.token_hex(16) + "\n", written)
         _write(folder / _SETTINGS, example_toml(code=code, name=name, timezone=timezone), written)
         settings = load_settings(folder / _SETTINGS)
         written.append(settings.store.key_file)
@@ -64,11 +64,9 @@ def _write(path: Path, text: str, written: list[Path]) -> None:
         file.write(text)
 
 
-def _write_private(path: Path, text: str, written: list[Path]) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+def _write_secret(path: Path, text: str, written: list[Path]) -> None:
+    write_private(path, text.encode())
     written.append(path)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
 
 
 def _print_next_steps(folder: Path) -> None:

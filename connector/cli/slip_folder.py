@@ -25,6 +25,7 @@ import click
 
 from connector.bootstrap import Application as App
 from connector.cli.context import Refused
+from connector.cli.private_file import write_private
 from connector.domain.class_names import ClassName
 from connector.domain.enrolment import ApplicationState
 from connector.enrolment.fonts import Font, find_fonts
@@ -114,7 +115,7 @@ class SlipFolder:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             self._open_journal()
             if self._passphrase_file is not None:
-                _write_private(self._passphrase_file, self._passphrase.encode() + b"\n")
+                write_private(self._passphrase_file, self._passphrase.encode() + b"\n")
         except OSError as err:
             self._close_journal()
             raise Refused(
@@ -194,7 +195,7 @@ class SlipFolder:
                 )
                 path = _free_path(self._folder, f"slips-{self._batch.number}-{_safe(name)}")
                 written.append(path)
-                _write_private(path, content)
+                write_private(path, content)
             _sync_folder(self._folder)
         except BaseException:
             for path in written:
@@ -258,14 +259,6 @@ def _class_name(application: Application, member: ClassMember | None) -> str:
     if member is None:
         return application.class_name
     return ClassName(member.school_class.level, member.school_class.name).title("zh")
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -17,7 +17,8 @@ from connector.domain.class_names import ClassName, parse_class_name, parse_grad
 from connector.domain.promotion import LEAVES, ClassTarget
 from connector.domain.school import SchoolStage, SchoolSystem
 from connector.enrolment.messages import describe_problem
-from connector.enrolment.workbook import read_cells, write_cells
+from connector.enrolment.tables import make_table
+from connector.enrolment.workbook import read_cells
 from connector.errors import RecordError
 
 __all__ = ["describe_map_problem", "describe_target", "read_class_map", "write_class_map"]
@@ -98,7 +99,10 @@ def write_class_map(
         (describe_target(source, language), describe_target(target, language))
         for source, target in targets.items()
     ]
-    write_cells(path, rows)
+    try:
+        path.write_bytes(make_table(rows, path.suffix))
+    except OSError as err:
+        raise RecordError(0, "file_not_writable") from err
 
 
 def read_class_map(

@@ -10,7 +10,6 @@ Nothing here records an answer. Rules —
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,10 +19,11 @@ from pathlib import Path
 
 from connector.domain.enrolment import ConsentScope, clean_text
 from connector.domain.identity import normalise_text
-from connector.enrolment.workbook import read_cells, write_cells
+from connector.enrolment.tables import make_table
+from connector.enrolment.workbook import read_cells
 from connector.errors import RecordError
 
-__all__ = ["Answer", "AnswerLine", "ListLine", "read_answers", "write_list"]
+__all__ = ["Answer", "AnswerLine", "ListLine", "make_list", "read_answers"]
 
 
 class Answer(StrEnum):
@@ -118,24 +118,12 @@ _ANSWERS: Mapping[str, Answer] = {
 }
 
 
-def write_list(path: Path, lines: Sequence[ListLine], *, language: str = "zh") -> None:
-    """Write the list as CSV, or as xlsx where the name ends so; only its owner may read it.
-
-    Raises:
-        RecordError: the file is there already (``file_exists``) or cannot be written
-            (``file_not_writable``).
-    """
+def make_list(lines: Sequence[ListLine], ending: str, *, language: str = "zh") -> bytes:
+    """Return the list as a file whose name ends so: xlsx, else csv."""
     headers = _HEADERS["en" if language.startswith("en") else "zh"]
     rows = [list(headers.values())]
     rows += [[str(each.row), each.class_name, each.name, each.state, "", "", ""] for each in lines]
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError as err:
-        raise RecordError(0, "file_exists") from err
-    except OSError as err:
-        raise RecordError(0, "file_not_writable") from err
-    os.close(descriptor)
-    write_cells(path, rows)
+    return make_table(rows, ending)
 
 
 def read_answers(path: Path) -> tuple[AnswerLine, ...]:

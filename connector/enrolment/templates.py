@@ -1,4 +1,4 @@
-"""Spreadsheets written for schools to fill in: the empty roster, and tables of text.
+"""The empty roster, written for schools to fill in.
 
 Nothing here reads, or knows a pupil. Rules: every cell is text, so that Excel keeps every digit;
 nothing is a formula.
@@ -6,52 +6,14 @@ nothing is a formula.
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
 from pathlib import Path
 
 import xlsxwriter
 
-from connector.domain.tabular import defuse
 from connector.enrolment.columns import HEADERS, LAYOUTS, MANDATORY, Layout
 from connector.errors import RecordError
 
-__all__ = ["write_cells", "write_template"]
-
-
-def write_cells(path: Path, rows: Sequence[Sequence[str]]) -> None:
-    """Write a sheet whose first row is its header; every cell is text, nothing is a formula.
-
-    Args:
-        path: xlsx by its ending, else csv.
-
-    Raises:
-        RecordError: the file cannot be written (``file_not_writable``).
-    """
-    if path.suffix.lower() != ".xlsx":
-        _write_csv(path, rows)
-        return
-    book = xlsxwriter.Workbook(str(path), {"strings_to_numbers": False})
-    sheet = book.add_worksheet()
-    heading, as_text = book.add_format({"bold": True}), book.add_format({"num_format": "@"})
-    sheet.set_column(0, max((len(row) for row in rows), default=1) - 1, 20, as_text)
-    for line, row in enumerate(rows):
-        for position, value in enumerate(row):
-            sheet.write_string(line, position, value, as_text if line else heading)
-    sheet.freeze_panes(1, 0)
-    try:
-        book.close()
-    except (OSError, xlsxwriter.exceptions.FileCreateError) as err:
-        raise RecordError(0, "file_not_writable") from err
-
-
-def _write_csv(path: Path, rows: Sequence[Sequence[str]]) -> None:
-    """Write UTF-8 with the mark by which spreadsheets know it."""
-    try:
-        with path.open("w", encoding="utf-8-sig", newline="") as file:
-            csv.writer(file).writerows([defuse(value) for value in row] for row in rows)
-    except OSError as err:
-        raise RecordError(0, "file_not_writable") from err
+__all__ = ["write_template"]
 
 
 def write_template(path: Path, layout: Layout = Layout.A49, *, language: str = "zh") -> None:

@@ -23,7 +23,7 @@ from xlsxwriter.utility import xl_col_to_name
 
 from connector.enrolment.columns import ColumnMap
 from connector.enrolment.sheets import HEADER_SEARCH_ROWS, Sheet, open_sheets
-from connector.enrolment.templates import write_cells, write_template
+from connector.enrolment.templates import write_template
 from connector.errors import RecordError
 
 __all__ = [
@@ -33,7 +33,6 @@ __all__ = [
     "UnreadSheet",
     "read_cells",
     "read_roster",
-    "write_cells",
     "write_template",
 ]
 

@@ -71,6 +71,19 @@ def test_a_list_is_masked_and_logged(ticked, application):
     assert len(listed) == 1
 
 
+def test_a_list_is_private_and_never_written_over_another(onecard, batch, tmp_path, application):
+    path = tmp_path / "list.csv"
+    assert onecard("enrol", "consent-list", batch, "--out", str(path)).exit_code == 0
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.write_text("mine")
+    result = onecard("enrol", "consent-list", batch, "--out", str(path))
+    assert (result.exit_code, path.read_text()) == (1, "mine")
+    assert "exists" in result.stderr
+    nowhere = str(tmp_path / "no" / "list.csv")
+    assert onecard("enrol", "consent-list", batch, "--out", nowhere).exit_code == 1
+    assert len(application.store.audit.search(action="consents.listed")) == 1
+
+
 def test_answers_come_back_line_by_line(ticked, onecard, batch, application):
     path = ticked("同意", "不同意", "看不清", "也许")
     result = onecard("enrol", "consent", batch, "--from", path, "--evidence", "盒 7", "--json")
