@@ -275,9 +275,9 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
 def list_batches(cli: CliContext, *, code: str | None, library: str | None, as_json: bool) -> None:
     """List import batches, newest first, and how far each is at every step (A43).
 
-    pending: applications that wait for the guardian's consent; failed: cards that could not be
-    opened; unwilling: families that want no card. A batch in state importing broke off: import its
-    file again.
+    The note tells what is not zero of the rest: pending, applications that wait for the guardian's
+    consent; failed, cards that could not be opened; unwilling, families that want no card. A batch
+    in state importing broke off: import its file again.
 
     \b
     Example:
@@ -312,12 +312,13 @@ def list_batches(cli: CliContext, *, code: str | None, library: str | None, as_j
     if as_json:
         write_json(rows)
         return
-    met = {state for row in rows for state in row["states"]} | _ALWAYS
+    several = len({row["library"] for row in rows}) > 1
     shown = [
-        {key: row[key] for key in ("batch", "library", "school", "created_at", "rows")}
+        {"batch": row["batch"]}
+        | ({"library": row["library"]} if several else {})
+        | {"school": row["school"], "imported": row["created_at"][:10], "rows": row["rows"]}
         | {"total": sum(row["states"].values())}
-        | {word: row["states"].get(state, 0) for word, state in _STEPS if state in met}
-        | {key: row[key] for key in ("pending", "failed", "unwilling")}
+        | {word: row["states"].get(state, 0) for word, state in _STEPS}
         | {"note": _note_of(row)}
         for row in rows
     ]
@@ -328,20 +329,30 @@ _STEPS = (
     ("entered", "entered"),
     ("reviewed", "school_reviewed"),
     ("approved", "library_approved"),
-    ("activating", "activating"),
     ("active", "active"),
-    ("existing", "existing_card"),
-    ("closed", "withdrawn"),
-    ("refused", "refused"),
 )
 """Column of the table → state of an application."""
-_ALWAYS = frozenset({"entered", "school_reviewed", "library_approved", "active"})
+_NOTED = (
+    ("activating", "activating"),
+    ("existing_card", "with an existing card"),
+    ("withdrawn", "closed"),
+    ("refused", "refused"),
+)
+"""State that few are in → its words in the note."""
 
 
 def _note_of(row: Mapping[str, Any]) -> str:
+    """Return what is not zero of the rarer figures: the table fits a terminal."""
+    parts = []
     if row["state"] != "imported":
-        return f"{row['state']}, {row['taken_rows']} of {row['rows']}"
-    return f"{row['missing']} leavers {row['valve'] or 'left'}" if row["missing"] else ""
+        parts.append(f"{row['state']}, {row['taken_rows']} of {row['rows']}")
+    parts += [
+        f"{row['states'][state]} {words}" for state, words in _NOTED if state in row["states"]
+    ]
+    parts += [f"{row[key]} {key}" for key in ("pending", "failed", "unwilling") if row[key]]
+    if row["missing"]:
+        parts.append(f"{row['missing']} leavers {row['valve'] or 'left'}")
+    return "; ".join(parts)
 
 
 COMMANDS: tuple[click.Command, ...] = (template, import_roster, list_batches)

@@ -136,15 +136,18 @@ def find_batch(app: Application, number: str, library: str | None) -> Batch:
 
 
 def print_table(rows: list[dict[str, Any]], *, empty: str = "") -> None:
-    """Print rows as a table whose columns are the keys of the first."""
+    """Print rows as a table whose columns are the keys of the first; empty columns are left out."""
     if not rows:
         click.echo(empty)
         return
+    texts = [["" if cell is None else str(cell) for cell in row.values()] for row in rows]
+    kept = [place for place in range(len(rows[0])) if any(line[place] for line in texts)]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for key in rows[0]:
-        table.add_column(key.replace("_", " "), overflow="fold")
-    for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    keys = list(rows[0])
+    for place in kept:
+        table.add_column(keys[place].replace("_", " "), overflow="fold")
+    for line in texts:
+        table.add_row(*(line[place] for place in kept))
     width = None if sys.stdout.isatty() else 160
     Console(width=width, highlight=False, markup=False).print(table)
 

@@ -109,7 +109,7 @@ def list_tasks(
         {
             "task": row["task"][:_SHORT],
             "library": row["library"],
-            "opened": row["opened_at"],
+            "opened": row["opened_at"][:10],
             "kind": row["kind"],
             "what": row["text"],
             "detail": ", ".join(f"{key} {value}" for key, value in row["detail"].items()),

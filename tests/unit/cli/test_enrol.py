@@ -8,6 +8,8 @@ import pytest
 import xlsxwriter
 from stdnum.cn import ric
 
+from connector.cli.enrol import enrol
+from connector.cli.enrol_shared import print_table
 from connector.cli.enrol_steps import parse_rows
 from connector.domain.ids import Identifier, InstitutionId
 from connector.domain.patron import StandingState
@@ -254,7 +256,9 @@ def test_batches_tell_how_far_they_are(batch, onecard):
     (row,) = json.loads(onecard("enrol", "batches", "--school", "s1", "--json").stdout)
     assert (row["batch"], row["school"], row["rows"], row["created"]) == (batch, "s1", 4, 4)
     assert row["states"] == {"entered": 2, "school_reviewed": 2}
-    assert batch in onecard("enrol", "batches").stdout
+    table = onecard("enrol", "batches").stdout
+    assert batch in table
+    assert max(map(len, table.splitlines())) <= 100
 
 
 def test_template_can_be_filled_in_and_is_not_overwritten(roster, onecard, installation):
@@ -333,3 +337,15 @@ def test_row_numbers():
 def test_bad_row_numbers(batch, onecard, text):
     result = onecard("enrol", "review", batch, f"--rows={text}")
     assert (result.exit_code, "2-30,35" in result.stderr) == (2, True)
+
+
+def test_the_help_of_the_group_has_every_command_under_a_heading(onecard):
+    told = onecard("enrol", "--help").stdout
+    assert "Others:" not in told
+    for name in enrol.commands:
+        assert f"\n  {name} " in told
+
+
+def test_a_table_leaves_out_what_no_row_has(capsys):
+    print_table([{"row": 1, "error": None, "note": ""}, {"row": 2, "error": None, "note": "x"}])
+    assert capsys.readouterr().out.split() == ["row", "note", "1", "2", "x"]
