@@ -77,7 +77,7 @@ _LOST: Mapping[LossOutcome, Mapping[str, str]] = {
 @click.argument("card", metavar="CARD")
 @click.pass_context
 def card(ctx: click.Context, card: str) -> None:
-    """Cards of the pupil with the number CARD.
+    """Cards of the pupil with the number CARD; - asks for it, as for an identity number.
 
     \b
     Example:

@@ -49,7 +49,7 @@ def show(
     loan_id: str | None,
     as_json: bool,
 ) -> None:
-    """Show the unclosed loans of PATRON (card number or id), of an item, or one loan.
+    """Show the unclosed loans of PATRON (card number, id, or - to ask), of an item, or one loan.
 
     \b
     Example:

@@ -10,8 +10,6 @@ Nothing here decides what is held or removed; the services do. Rules —
 from __future__ import annotations
 
 import json
-import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ from connector.bootstrap import Application
 from connector.cli.context import CliContext, Refused, json_option, pass_cli, write_json
 from connector.cli.enrol_shared import by_option, print_table
 from connector.cli.holds import confirm_holds
-from connector.cli.patron_option import find_patron
+from connector.cli.patron_option import look_up_patron, read_number
 from connector.cli.private_file import PrivateFile
 from connector.cli.progress import Progress
 from connector.domain.ids import PatronId
@@ -33,8 +31,6 @@ from connector.services.retention import RetentionRun
 
 __all__ = ["privacy"]
 
-_FROM_INPUT = "-"
-_IDENTITY = re.compile(r"[GJL]?[0-9]{17}[0-9Xx]|[0-9]{15}")
 _LANG = click.option(
     "--lang", type=click.Choice(LANGUAGES), help="Language; by default that of the terminal."
 )
@@ -211,26 +207,15 @@ def report(
 
 def _find_person(app: Application, text: str, actor: str) -> PatronId:
     """Return the person whom the argument or the answer to a prompt names, erased or not."""
-    if _IDENTITY.fullmatch(text.strip()):
-        raise Refused(
-            "Identity numbers do not belong on the command line, where others see them. "
-            "Give - instead, and type the number when asked."
-        )
-    number = _ask_number() if text == _FROM_INPUT else text
+    number = read_number(text)
     erased = app.store.privacy.find_person(PatronId(number.strip().lower()))
     if erased is not None:
         return erased.patron_id
     try:
-        return find_patron(app, number)
+        return look_up_patron(app, number)
     except Refused:
         app.store.audit.append("privacy.not_found", actor=actor)
         raise
-
-
-def _ask_number() -> str:
-    if sys.stdin.isatty():
-        return str(click.prompt("Number", hide_input=True))
-    return sys.stdin.readline().strip()
 
 
 def _file_kind(path: Path) -> str:

@@ -31,7 +31,7 @@ def violations() -> None:
 @json_option
 @pass_cli
 def list_violations(cli: CliContext, patron: str | None, *, by: str, as_json: bool) -> None:
-    """List violations that are not lifted, of one PATRON (card number or id) or of all.
+    """List violations that are not lifted, of one PATRON (card number, id, or - to ask) or of all.
 
     Whose are shown stands in the audit log.
 
@@ -74,7 +74,7 @@ def list_violations(cli: CliContext, patron: str | None, *, by: str, as_json: bo
 @json_option
 @pass_cli
 def add_violation(cli: CliContext, patron: str, *, kind: str, by: str, as_json: bool) -> None:
-    """Record a violation of PATRON (card number or id); it bars renewal until it is lifted.
+    """Record a violation of PATRON (card number, id, or - to be asked); it bars renewal.
 
     \b
     Example:

@@ -142,3 +142,14 @@ def test_an_unknown_card_is_refused_in_one_line(onecard, pupil):
     done = onecard("enrol", "card", "NOBODY", "lost")
     assert done.exit_code == 1
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [("enrol", "card"), ("violations", "list"), ("ledger", "show")])
+def test_an_identity_number_is_not_taken_from_the_command_line(onecard, pupil, words):
+    more = ("show",) if words[0] == "enrol" else ()
+    told = onecard(*words, NUMBER, *more)
+    assert told.exit_code == 1
+    assert "command line" in told.output
+    assert NUMBER not in told.output
+    asked = onecard(*words, "-", *more, input=f"{NUMBER}\n")
+    assert asked.exit_code == 0, asked.output
