@@ -20,6 +20,7 @@ from enum import StrEnum
 from connector.domain.identity import (
     IdentityProblem,
     normalise_identifier,
+    normalise_scanned,
     parse_identity_number,
     parse_student_number,
 )
@@ -268,6 +269,10 @@ class CardService:
         standing = self._standing(patron_id)
         today = self.rules[standing.home].today(self.now())
         value = _check_number(kind, number, today)
+        # A kiosk cannot tell the kinds apart: read as any of them it must not be somebody else.
+        owners = self.register.find_people(normalise_scanned(value)).values()
+        if any(owner != patron_id for owner in owners):
+            raise StorageConflict("identifier_taken")
         self.cards.link(patron_id, Identifier(kind, value), actor=actor)
 
     def unlink(self, patron_id: PatronId, kind: str, *, actor: str) -> int:

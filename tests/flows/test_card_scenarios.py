@@ -239,6 +239,9 @@ def test_numbers_are_linked_to_one_person_and_can_be_taken_off(world: World, pup
     cards.link(pupil.patron_id, "ssc", SSC, actor=STAFF)
     with pytest.raises(StorageConflict):
         cards.link(other.patron_id, "ssc", SSC, actor=STAFF)
+    with pytest.raises(StorageConflict):  # the number of another kind, which a kiosk cannot tell
+        cards.link(other.patron_id, "ssc", pupil.card, actor=STAFF)
+    assert world.kiosk().information(pupil.card).get("AE") == "张*"
     assert cards.unlink(pupil.patron_id, "ssc", actor=STAFF) == 1
     assert cards.unlink(pupil.patron_id, "ssc", actor=STAFF) == 0
     cards.link(other.patron_id, "ssc", SSC, actor=STAFF)
