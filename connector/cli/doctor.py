@@ -18,6 +18,7 @@ import click
 
 from connector.bootstrap import Application
 from connector.cli.context import CliContext, explain, json_option, pass_cli, write_json
+from connector.cli.doctor_privacy import check_files, check_keys_backup, check_retention
 from connector.domain.ids import InstitutionId
 from connector.domain.policy import select_policy
 from connector.enrolment.consent_texts import TextKind
@@ -85,6 +86,7 @@ def run_checks(cli: CliContext) -> Iterator[Check]:
     storage = [
         _guarded("keys", lambda: _check_keys(settings.store.key_file)),
         _guarded("database", lambda: _check_database(settings)),
+        _guarded("files", lambda: check_files(settings)),
     ]
     yield from storage
     if any(check.status == "fail" for check in storage):
@@ -113,7 +115,8 @@ def _enrolment_checks(app: Application) -> Iterator[Check]:
             yield _guarded(f"liaisons {code}", partial(_check_liaisons, app, code))
     if enrolment.feeds:
         yield _guarded("feeds", lambda: _check_feeds(app))
-    yield _guarded("retention", lambda: _check_retention(app))
+    yield _guarded("retention", lambda: check_retention(app))
+    yield _guarded("backup", lambda: check_keys_backup(app))
 
 
 def _print(check: Check) -> None:
@@ -199,21 +202,6 @@ def _terminal_checks(settings: Settings) -> Iterator[Check]:
                 "No self-check machine is configured.",
                 "Add [[sip2.terminals]] with login and password_file.",
             )
-
-
-def _check_retention(app: Application) -> HealthResult:
-    status = app.retention.status()
-    remedy = "Run onecard serve with its worker, or: onecard privacy retention --run"
-    by_hand = "Check the date of this machine, then: onecard privacy retention --run"
-    if status.is_late:
-        return HealthResult("warn", "Nothing was removed in time for 40 days.", by_hand)
-    if app.safeguard.check_clock():
-        message = "The clock is far from the last run: the worker removes and closes nothing."
-        return HealthResult("warn", message, by_hand)
-    if status.overdue:
-        message = f"{status.overdue} records are past their time."
-        return HealthResult("warn", message, remedy)
-    return HealthResult("ok", "Nothing is kept longer than [privacy] says.")
 
 
 def _check_feeds(app: Application) -> HealthResult:

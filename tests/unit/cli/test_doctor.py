@@ -5,13 +5,16 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import timedelta
 
 import pytest
+from sqlalchemy import update
 
 from connector.cli import doctor as doctor_module
 from connector.cli.context import CliContext
 from connector.cli.doctor import run_checks
 from connector.plugins.hookspecs import HealthCheck, HealthResult
+from connector.storage import tables
 
 
 def checks_of(result):
@@ -170,3 +173,30 @@ def test_a_database_that_may_only_be_read(installation):
     checks = {check["name"]: check for check in json.loads(result.stdout)["checks"]}
     assert (result.returncode, checks["database"]["status"]) == (1, "fail"), result.stderr
     assert "not written" in checks["database"]["message"]
+
+
+def test_database_that_others_may_read_is_a_warning(installation, onecard, application, patron):
+    assert checks_of(onecard("doctor", "--json"))["files"]["status"] == "ok"
+    for path in installation.glob("local-*.db"):
+        path.chmod(0o640)
+    found = checks_of(onecard("doctor", "--json"))["files"]
+    assert (found["status"], "local-LIB.db" in found["message"]) == ("warn", True)
+    assert "chmod 600" in found["remedy"]
+
+
+def test_keys_of_the_erased_in_the_last_backup_are_a_warning(installation, onecard, application):
+    def found():
+        return checks_of(onecard("doctor", "--json"))["backup"]["status"]
+
+    audit, now = application.store.audit, application.now()
+    for action in ("person.erased", "backup.made", "person.erased"):
+        audit.append(action, actor="li")
+        assert found() == "ok"
+    with application.store.work.begin() as unit:
+        for days, action in ((4, "backup.made"), (3, "person.erased")):
+            unit.connection.execute(
+                update(tables.audit)
+                .where(tables.audit.c.action == action)
+                .values(at=now - timedelta(days=days))
+            )
+    assert found() == "warn"
