@@ -120,7 +120,13 @@ def consent(
     chosen = [ConsentScope(scope) for scope in scopes]
     if source is not None:
         results = _take_list(
-            app, source, applications, chosen, evidence=evidence, actor=actor, version=text_version
+            app,
+            source,
+            (found, applications),
+            chosen,
+            evidence=evidence,
+            actor=actor,
+            version=text_version,
         )
         _report_list(found, results, language=lang or cli.lang, as_json=as_json)
         return
@@ -160,13 +166,14 @@ def _withdraw(
 def _take_list(
     app: App,
     source: Path,
-    applications: Sequence[Application],
+    chosen: tuple[Batch, Sequence[Application]],
     scopes: Sequence[ConsentScope],
     *,
     evidence: str,
     actor: str,
     version: str,
 ) -> list[dict[str, Any]]:
+    found, applications = chosen
     try:
         lines = read_answers(source)
     except RecordError as err:
@@ -176,6 +183,7 @@ def _take_list(
             app.consents,
             applications,
             lines,
+            batch=found.number,
             scopes=scopes,
             evidence=evidence,
             actor=actor,
@@ -238,7 +246,7 @@ def consent_list(
 ) -> None:
     """Write the list of BATCH that a class teacher ticks: row, class, masked name, answer.
 
-    `enrol consent --from` reads it back. Making a list is logged.
+    `enrol consent --from` reads it back, for this batch only. Making a list is logged.
 
     \b
     Example:
@@ -247,7 +255,7 @@ def consent_list(
     app = cli.app
     found, applications = choose_applications(app, batch, rows, library)
     with PrivateFile(out) as file:
-        lines = list_lines(app.consents, applications)
+        lines = list_lines(app.consents, applications, batch=found.number)
         app.consents.audit.append(
             "consents.listed",
             actor=actor,

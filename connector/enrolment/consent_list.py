@@ -2,8 +2,8 @@
 
 Nothing here records an answer. Rules —
 
-- names are masked; the row of the batch, with the class and the masked name beside it, tells whose
-  answer it is, and a line in which they do not fit is another child's;
+- names are masked; batch and row, with the class and the masked name beside them, tell whose answer
+  it is, and a line in which they do not fit is another child's;
 - an answer is one of the known words or nothing: what is not understood is reported, never guessed;
 - two answers for one row are none.
 """
@@ -44,6 +44,7 @@ class ListLine:
     class_name: str
     name: str
     state: str
+    batch: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class AnswerLine:
     scopes: tuple[ConsentScope, ...] = ()
     evidence: str = field(default="", repr=False)
     problem: str = ""
+    batch: str = ""
 
 
 _HEADERS: Mapping[str, Mapping[str, str]] = {
@@ -77,6 +79,7 @@ _HEADERS: Mapping[str, Mapping[str, str]] = {
         "answer": "答复（同意/不同意/看不清/别的孩子）",
         "scopes": "范围",
         "evidence": "凭证",
+        "batch": "批次",
     },
     "en": {
         "row": "row",
@@ -86,6 +89,7 @@ _HEADERS: Mapping[str, Mapping[str, str]] = {
         "answer": "answer (given/refused/unreadable/other child)",
         "scopes": "scopes",
         "evidence": "evidence",
+        "batch": "batch",
     },
 }
 _KEYS: Mapping[str, str] = {
@@ -122,7 +126,10 @@ def make_list(lines: Sequence[ListLine], ending: str, *, language: str = "zh") -
     """Return the list as a file whose name ends so: xlsx, else csv."""
     headers = _HEADERS["en" if language.startswith("en") else "zh"]
     rows = [list(headers.values())]
-    rows += [[str(each.row), each.class_name, each.name, each.state, "", "", ""] for each in lines]
+    rows += [
+        [str(each.row), each.class_name, each.name, each.state, "", "", "", each.batch]
+        for each in lines
+    ]
     return make_table(rows, ending)
 
 
@@ -192,6 +199,7 @@ def _read_line(number: int, words: Mapping[str, str]) -> AnswerLine:
         scopes=scopes,
         evidence=words.get("evidence", ""),
         problem=problem,
+        batch=words.get("batch", ""),
     )
 
 

@@ -2,8 +2,9 @@
 
 Nothing here reads a file. Rules (scenario 5) —
 
-- a line is recorded for the applicant of its row only if class and masked name beside it fit him:
-  lines that were sorted or shifted become a report, never somebody else's consent;
+- a line is recorded for the applicant of its row only if batch, class and masked name beside it fit
+  him: lines that were sorted or shifted, and another batch's list, become a report, never somebody
+  else's consent; a line that says neither batch nor name is nobody's;
 - what is wrong with one line keeps no other back;
 - reading the same list again records nothing twice.
 """
@@ -39,6 +40,7 @@ class LineOutcome(StrEnum):
     SCOPE_UNKNOWN = "scope_unknown"
     SCOPE_NOT_IN_TEXT = "scope_not_in_text"
     EVIDENCE_MISSING = "evidence_missing"
+    OTHER_BATCH = "other_batch"
     NOT_THIS_CHILD = "not_this_child"
     CARD_IS_OPEN = "card_is_open"
     CLOSED = "closed"
@@ -71,6 +73,10 @@ OUTCOME_WORDS: Mapping[LineOutcome, tuple[str, str]] = {
         "缺少凭证，请写明授权书存放处",
         "no evidence: say where the signed form is kept",
     ),
+    _O.OTHER_BATCH: (
+        "这是另一批次的名单，请按该批次登记",
+        "of another batch: record it for that one",
+    ),
     _O.NOT_THIS_CHILD: (
         "班级或姓名与该行号的学生不符，未登记",
         "class or name are not those of this row's pupil: nothing recorded",
@@ -93,9 +99,13 @@ class LineResult:
 
 
 def list_lines(
-    consents: ConsentService, applications: Sequence[Application]
+    consents: ConsentService, applications: Sequence[Application], *, batch: str = ""
 ) -> tuple[ListLine, ...]:
-    """Return the lines of the list for those who are applicants or have a card; names masked."""
+    """Return the lines of the list for those who are applicants or have a card; names masked.
+
+    Args:
+        batch: the number of the batch.
+    """
     lines = []
     for application in applications:
         if application.state in CLOSED_STATES or application.batch_row is None:
@@ -105,7 +115,8 @@ def list_lines(
         except NotFound:
             continue
         verdict = consents.check(application)
-        lines.append(ListLine(application.batch_row, application.class_name, name, verdict.value))
+        row, class_name = application.batch_row, application.class_name
+        lines.append(ListLine(row, class_name, name, verdict.value, batch))
     return tuple(lines)
 
 
@@ -114,6 +125,7 @@ def take_answers(
     applications: Sequence[Application],
     lines: Sequence[AnswerLine],
     *,
+    batch: str = "",
     scopes: Sequence[ConsentScope],
     evidence: str,
     actor: str,
@@ -124,6 +136,7 @@ def take_answers(
 
     Args:
         applications: those of the batch.
+        batch: its number.
         scopes, evidence: for lines that name none themselves.
         on_line: called after each line with how many are done and how many there are.
 
@@ -131,7 +144,7 @@ def take_answers(
         ConfigurationError: the text is not known; nothing was recorded.
     """
     by_row = {application.batch_row: application for application in applications}
-    taker = _Taker(consents, by_row, tuple(scopes), evidence, actor, text_version)
+    taker = _Taker(consents, by_row, batch, tuple(scopes), evidence, actor, text_version)
     for institution in {application.institution for application in applications}:
         consents.find_text(institution, version=text_version)
     results = []
@@ -146,6 +159,7 @@ def take_answers(
 class _Taker:
     consents: ConsentService
     by_row: Mapping[int | None, Application]
+    batch: str
     scopes: tuple[ConsentScope, ...]
     evidence: str
     actor: str
@@ -154,6 +168,8 @@ class _Taker:
     def take(self, line: AnswerLine) -> LineOutcome:
         if line.problem:
             return LineOutcome(line.problem)
+        if line.batch and line.batch != self.batch:
+            return LineOutcome.OTHER_BATCH
         application = self.by_row.get(line.row)
         if application is None:
             return LineOutcome.ROW_UNKNOWN
@@ -175,7 +191,7 @@ class _Taker:
         if line.class_name and line.class_name != application.class_name:
             return False
         if not line.name:
-            return True
+            return bool(line.batch)
         try:
             known = self.consents.register.fetch_personal(application.patron_id)
         except NotFound:

@@ -204,3 +204,19 @@ def test_what_is_due_to_be_closed(onecard, application, patron, lend):
 )
 def test_every_command_has_an_example(onecard, name):
     assert f"onecard enrol {name}" in onecard("enrol", name, "--help").stdout
+
+
+def test_a_list_of_another_batch_is_nobodys_consent(ticked, onecard, batch, application):
+    path = ticked("同意", "同意", p7="2026-0099")
+    result = onecard("enrol", "consent", batch, "--from", path, "--evidence", "F1", "--json")
+    assert result.exit_code == 1
+    report = json.loads(result.stdout)
+    assert report["other_batch"] == 2
+    assert (report["given"], report["unchanged"]) == (0, 0)
+
+
+def test_a_line_that_says_neither_batch_nor_name_is_nobodys_consent(ticked, onecard, batch):
+    path = ticked("同意", p2="", p7="")
+    result = onecard("enrol", "consent", batch, "--from", path, "--evidence", "F1", "--json")
+    report = json.loads(result.stdout)
+    assert [(p["row"], p["outcome"]) for p in report["problems"]] == [(2, "not_this_child")]
