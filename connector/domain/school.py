@@ -19,7 +19,6 @@ __all__ = [
     "LAST_LEVEL",
     "SchoolStage",
     "SchoolSystem",
-    "entry_year_of",
     "grade_name",
     "last_day_of_school_year",
     "last_day_of_stage",
@@ -109,12 +108,6 @@ def stage_of(level: int, system: SchoolSystem) -> SchoolStage:
 def grade_name(level: int, language: str = "zh") -> str:
     """Return what a level is called, in Chinese or English."""
     return _NAMES[level][language.startswith("en")]
-
-
-def entry_year_of(level: int, system: SchoolSystem, school_year: int) -> int:
-    """Return the year in which those who are now in ``level`` entered their stage (2023级)."""
-    first, _ = _STAGES[system][stage_of(level, system)]
-    return school_year - (level - first)
 
 
 def level_of_entry(

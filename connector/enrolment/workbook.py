@@ -132,11 +132,6 @@ class Roster:
         """Names of those of them that nobody sees when the file is opened."""
         return tuple(sheet.name for sheet in self.unread if sheet.hidden)
 
-    @property
-    def unread_rows(self) -> int:
-        """How many rows stand in other sheets that look like rosters."""
-        return sum(sheet.rows for sheet in self.unread)
-
     def cell_of(self, row: int, column: str) -> str:
         """Return where a row's column stands, such as ``A5``; empty when the sheet lacks it."""
         position = self.columns.index.get(column)

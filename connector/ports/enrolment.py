@@ -260,18 +260,6 @@ class EnrolmentStore(Protocol):
         """Return applications in the order of entry; empty ``states`` = all."""
         ...
 
-    def update_application(
-        self,
-        application_id: str,
-        *,
-        class_name: str,
-        district: str,
-        actor: str,
-        now: datetime,
-    ) -> None:
-        """Change what the roster says about an application that the library has not approved."""
-        ...
-
     def move_application(
         self,
         application_id: str,

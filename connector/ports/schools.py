@@ -263,10 +263,6 @@ class SchoolStore(Protocol):
 
     # --- last days
 
-    def list_expiries(self, patrons: Sequence[PatronId]) -> Mapping[PatronId, date]:
-        """Return the last day of the open cards of these pupils; without one he is left out."""
-        ...
-
     def set_expiries(self, expiries: Mapping[PatronId, date], *, actor: str) -> int:
         """Set the last day of open cards; return how many changed."""
         ...

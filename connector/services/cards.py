@@ -24,7 +24,7 @@ from connector.domain.identity import (
     parse_identity_number,
     parse_student_number,
 )
-from connector.domain.ids import Identifier, IlsPatronId, InstitutionId, PatronId
+from connector.domain.ids import Identifier, InstitutionId, PatronId
 from connector.domain.patron import PatronStanding, StandingState
 from connector.errors import (
     AdapterUnavailable,
@@ -280,10 +280,6 @@ class CardService:
         if kind not in LINK_KINDS:
             raise RecordError(1, "unknown_kind")
         return self.cards.unlink(patron_id, kind, actor=actor)
-
-    def card_number(self, patron_id: PatronId) -> IlsPatronId | None:
-        """Return the number under which the home library's ILS has him."""
-        return self._standing(patron_id).ils_patron
 
     def _standing(self, patron_id: PatronId) -> PatronStanding:
         for code in self.rules:

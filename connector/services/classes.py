@@ -22,7 +22,7 @@ from connector.ports.clock import Clock
 from connector.ports.enrolment import EnrolmentStore, School
 from connector.ports.schools import Calendar, Grade, Liaison, SchoolClass, SchoolStore
 from connector.ports.store import AuditLog
-from connector.services.school_days import find_first_day, find_school_year
+from connector.services.school_days import find_school_year
 
 __all__ = ["LiaisonReport", "SchoolsService"]
 
@@ -205,12 +205,6 @@ class SchoolsService:
     def school_year_on(self, institution: InstitutionId, school: School | None, day: date) -> int:
         """Return the school year that a day belongs to at a school; None = at the library."""
         return find_school_year(self.schools.list_calendars(institution), school, day)
-
-    def first_day_of(
-        self, institution: InstitutionId, school: School | None, school_year: int
-    ) -> date:
-        """Return the day on which a school year begins."""
-        return find_first_day(self.schools.list_calendars(institution), school, school_year)
 
     # --- liaisons
 

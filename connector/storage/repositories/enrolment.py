@@ -112,21 +112,6 @@ class StoredEnrolment(StoredSchools, StoredConsents, StoredActivations):
         return tuple(read_application(row) for row in rows)
 
     @retry_once
-    def update_application(
-        self, application_id: str, *, class_name: str, district: str, actor: str, now: datetime
-    ) -> None:
-        """Change what the roster says about an application."""
-        table = tables.application
-        with self._units.begin() as unit:
-            unit.connection.execute(
-                update(table)
-                .where(table.c.application_id == application_id)
-                .values(class_text=class_name, district=district, updated_at=now)
-            )
-            row = fetch_row(unit, table, application_id=application_id)
-            audit_application(unit, "enrolment.changed", row, actor)
-
-    @retry_once
     def move_application(
         self,
         application_id: str,

@@ -300,20 +300,6 @@ class StoredSchoolYear:
 
     # --- last days
 
-    def list_expiries(self, patrons: Sequence[PatronId]) -> Mapping[PatronId, date]:
-        """Return the last day of the open cards of these pupils; without one he is left out."""
-        person = tables.person.c
-        found: dict[PatronId, date] = {}
-        with self._work.database.read() as connection:
-            for chunk in in_chunks(patrons):
-                query = select(person.person_id, person.expires).where(
-                    person.person_id.in_(chunk),
-                    person.state.in_(_VALID),
-                    person.expires.is_not(None),
-                )
-                found |= {PatronId(row.person_id): row.expires for row in connection.execute(query)}
-        return found
-
     @retry_once
     def set_expiries(self, expiries: Mapping[PatronId, date], *, actor: str) -> int:
         """Set the last day of open cards; return how many changed."""

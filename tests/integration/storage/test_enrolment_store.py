@@ -265,9 +265,6 @@ def wait_for_a_waiter(store):
 
 def test_erasing_a_person_leaves_nothing_of_his_application(store, approved, clock):
     application = begin(store, approved(), clock)
-    store.enrolment.update_application(
-        application.application_id, class_name="三年级2班", district="丰都", actor="a", now=clock()
-    )
     store.enrolment.record_consent(
         application.patron_id,
         LIBRARY,

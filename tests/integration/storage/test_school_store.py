@@ -408,4 +408,5 @@ def test_a_card_expires_after_its_last_day(store, pupil):
     assert store.schools.list_expired(LIBRARY, day) == ()
     assert store.schools.list_expired(LIBRARY, date(2026, 10, 1)) == (ending,)
     assert store.schools.list_expired(InstitutionId("WZX"), date(2026, 10, 1)) == ()
-    assert store.schools.list_expiries([ending, closed]) == {ending: day}
+    ends = [store.people.find_standing(each, LIBRARY).expires for each in (ending, staying, closed)]
+    assert ends == [day, later[staying], day]

@@ -133,7 +133,7 @@ def test_a_calendar_of_a_school_goes_before_that_of_all(school, application):
     assert schools.school_year_on(LIB, None, date(2026, 9, 6)) == 2025
     assert schools.school_year_on(LIB, found, date(2027, 8, 1)) == 2026
     assert schools.school_year_on(LIB, found, date(2027, 9, 1)) == 2027
-    assert schools.first_day_of(LIB, None, 2026) == date(2026, 9, 7)
+    assert schools.school_year_on(LIB, None, date(2026, 9, 7)) == 2026
 
 
 @pytest.mark.parametrize(

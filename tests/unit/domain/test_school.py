@@ -7,7 +7,6 @@ from connector.domain.school import (
     FIRST_LEVEL,
     LAST_LEVEL,
     SchoolSystem,
-    entry_year_of,
     grade_name,
     last_day_of_school_year,
     last_day_of_stage,
@@ -56,12 +55,11 @@ def test_a_school_of_several_stages_has_every_level():
     assert list(levels_of(None, SIX)) == list(range(FIRST_LEVEL, LAST_LEVEL + 1))
 
 
-def test_entry_year_and_level_are_each_others_inverse():
+def test_each_intake_of_a_stage_has_its_level():
     for system in SchoolSystem:
         for stage in SchoolStage:
-            for level in levels_of(stage, system):
-                entry = entry_year_of(level, system, 2026)
-                assert level_of_entry(entry, stage, system, 2026) == level
+            for years, level in enumerate(levels_of(stage, system)):
+                assert level_of_entry(2026 - years, stage, system, 2026) == level
 
 
 def test_who_has_left_the_stage_has_no_level():
