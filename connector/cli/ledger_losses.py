@@ -111,6 +111,8 @@ def _find(app: Application, text: str) -> Loan:
         raise Refused("There is no such loan. See: onecard ledger show --item BARCODE")
     if len(loans) > 1:
         raise Refused("Several libraries lent an item with this barcode; give the loan's id.")
+    if loans[0].lender not in app.libraries:
+        raise Refused(f"The library that lent it, {loans[0].lender}, is not in these settings.")
     return loans[0]
 
 

@@ -158,7 +158,9 @@ class SlipFolder:
             self._close_journal()
 
     def _open_journal(self) -> None:
-        handle = os.open(self._journal_path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        handle = os.open(self._journal_path, flags, 0o600)
+        os.fchmod(handle, 0o600)
         self._journal = os.fdopen(handle, "r+", encoding="utf-8", newline="")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -183,8 +185,11 @@ class SlipFolder:
 
     def _print_slips(self) -> None:
         classes: dict[str, list[Slip]] = {}
+        own = self._school_names().get(self._batch.school_id)
         for slip in self._slips():
-            classes.setdefault(slip.class_name, []).append(slip)
+            moved = slip.school != own  # he has changed school since: not with the others' slips
+            pile = f"{slip.school}-{slip.class_name}" if moved else slip.class_name
+            classes.setdefault(pile, []).append(slip)
         written: list[Path] = []
         try:
             for name, slips in classes.items():
@@ -208,6 +213,10 @@ class SlipFolder:
         )
         self._give_out(len(slips))
 
+    def _school_names(self) -> Mapping[str, str]:
+        schools = self._app.store.enrolment.list_schools(self._batch.institution)
+        return {school.school_id: school.name for school in schools}
+
     def _give_out(self, count: int) -> None:
         """Tell the passphrase; then the list of PINs is not needed any more."""
         if self.files:
@@ -230,10 +239,7 @@ class SlipFolder:
         found = [store.enrolment.fetch_application(each) for each in self._given]
         opened = [each for each in found if each and each.state is ApplicationState.ACTIVE]
         members = store.schools.find_memberships([each.patron_id for each in opened])
-        schools = {
-            school.school_id: school.name
-            for school in store.enrolment.list_schools(self._batch.institution)
-        }
+        schools = self._school_names()
         for application in opened:
             given = self._given[application.application_id]
             try:

@@ -233,6 +233,33 @@ def test_who_withdrew_meanwhile_gets_no_slip(application, batch, installation):
     assert len(found) == 1
 
 
+def test_who_changed_school_meanwhile_is_not_among_the_others(application, batch, installation):
+    folder = installation / "slips"
+    other = add_school(application, "s2")
+    with SlipFolder(
+        folder, application, batch, lang="en", passphrase_file=installation / "pass"
+    ) as slips:
+        results = application.provisioning(batch.institution).activate(
+            application.enrolment.list_applications(batch), actor="x", on_result=slips.write
+        )
+        application.transfers.transfer_pupil(results[0].application.patron_id, other, actor="x")
+    found = texts(folder, (installation / "pass").read_text().strip())
+    own = f"slips-{batch.number}-三年级2班.pdf"
+    assert "丁一一" not in found[own]
+    assert "戴二二" in found[own]
+    (apart,) = (text for name, text in found.items() if "学校s2" in name)
+    assert "丁一一" in apart
+
+
+def test_journal_that_somebody_else_laid_there_is_not_followed(application, batch, installation):
+    folder, elsewhere = installation / "slips", installation / "elsewhere"
+    folder.mkdir()
+    (folder / f"pins-{batch.number}.journal.csv").symlink_to(elsewhere)
+    with pytest.raises(Refused):
+        SlipFolder(folder, application, batch, lang="en").__enter__()
+    assert not elsewhere.exists()
+
+
 def test_a_second_run_never_writes_over_the_first(onecard, application, batch, installation):
     folder = installation / "slips"
     onecard("enrol", "activate", batch.number, "--rows", "2", "--slips", str(folder))
