@@ -30,6 +30,7 @@ from connector.services.consents import ConsentService
 from connector.services.enrolment import EnrolmentService
 from connector.services.exchange import ExchangeService
 from connector.services.feeds import FeedService
+from connector.services.figures import FigureService
 from connector.services.lists import ListService
 from connector.services.losses import LossService
 from connector.services.older_cards import OlderCards
@@ -80,6 +81,7 @@ class Application:
     consents: ConsentService
     cards: CardService
     lists: ListService
+    figures: FigureService
     closing: ClosingService
     exchanges: ExchangeService
     older_cards: OlderCards
@@ -204,6 +206,7 @@ def build(
         consents=part.consents(),
         cards=part.cards(),
         lists=part.lists(),
+        figures=FigureService(store.lists, store.enrolment, part.rules),
         closing=closing,
         exchanges=part.exchanges(older_cards),
         older_cards=older_cards,

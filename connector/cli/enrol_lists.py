@@ -28,7 +28,8 @@ from connector.domain.enrolment import ApplicationState
 from connector.domain.ids import InstitutionId
 from connector.enrolment.tables import ENDINGS, make_table
 from connector.ports.enrolment import School
-from connector.services.lists import FIGURES, ExportReason, Figures, LogLine, PupilQuery
+from connector.services.figures import FIGURES, Figures
+from connector.services.lists import ExportReason, LogLine, PupilQuery
 
 __all__ = ["COMMANDS"]
 
@@ -228,7 +229,7 @@ def stats(
     rows = [
         _figures_row(institution, figures)
         for institution in libraries
-        for figures in cli.app.lists.count(institution, school=school, school_year=school_year)
+        for figures in cli.app.figures.count(institution, school=school, school_year=school_year)
     ]
     if out is not None:
         _write_out(cli, out, "stats", rows, _COUNTED, school=school, actor=actor, lang=lang)

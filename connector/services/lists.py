@@ -1,6 +1,6 @@
-"""Finding a school's pupils, giving lists out, counting: always within one school's own pupils.
+"""Finding a school's pupils and giving lists out: always within one school's own pupils.
 
-Nothing here writes a file. Rules (A35, A42, A44, scenario 35) —
+Nothing here writes a file; numbers are in ``figures``. Rules (A35, A42, A44, scenario 35) —
 
 - a child of another school is not found, in the same words as one whom nobody knows; the audit
   keeps that it was tried;
@@ -11,14 +11,13 @@ Nothing here writes a file. Rules (A35, A42, A44, scenario 35) —
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
 from connector.domain.class_names import ClassName, parse_class_name, parse_grade
-from connector.domain.enrolment import CLOSED_STATES, ApplicationState, ConsentScope
+from connector.domain.enrolment import ApplicationState, ConsentScope
 from connector.domain.identity import mask_name, mask_number, normalise_identifier
 from connector.domain.ids import Identifier, InstitutionId, PatronId
 from connector.domain.name_match import fold_name
@@ -29,11 +28,10 @@ from connector.ports.enrolment import Batch, Consent, EnrolmentStore, School
 from connector.ports.lists import ListedApplication, ListStore
 from connector.ports.store import AuditEntry, AuditLog, PatronRegister, PersonalData
 from connector.services.enrolment_rules import EnrolmentRules
+from connector.services.figures import answer_of, room_of
 
 __all__ = [
-    "FIGURES",
     "ExportReason",
-    "Figures",
     "ListService",
     "LogLine",
     "Pupil",
@@ -108,39 +106,6 @@ class Pupil:
             "error": application.error,
             "person": application.patron_id,
         }
-
-
-FIGURES = (
-    "on_roster",
-    "applied",
-    "willing",
-    "reviewed",
-    "consent_given",
-    "consent_refused",
-    "consent_withdrawn",
-    "consent_pending",
-    "approved",
-    "active",
-    "closed",
-)
-"""What is counted, in the order of the columns; whoever is ``closed`` is in no other but
-``applied`` and ``on_roster``.
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """Numbers of one class of one school (A44); a level of None is a class that was not told."""
-
-    school: School
-    level: int | None
-    class_name: str
-    counts: Mapping[str, int]
-
-    @property
-    def grade(self) -> str:
-        """Name of the grade, in Chinese."""
-        return "" if self.level is None else grade_name(self.level)
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +250,7 @@ class ListService:
             Pupil(
                 listed=each,
                 class_name=self._class_of(school, each, places),
-                consent=_answer(consents.get(each.application.patron_id)),
+                consent=answer_of(consents.get(each.application.patron_id)),
                 known=known[each.application.patron_id],
             )
             for each in listed
@@ -310,96 +275,8 @@ class ListService:
         listed: ListedApplication,
         places: Mapping[PatronId, tuple[str, ClassName]],
     ) -> str:
-        room = self._room_of(school, listed, places)
+        room = room_of(school, listed, places, self.rules[school.institution])
         return listed.application.class_name if room is None else room.title()
-
-    def _room_of(
-        self,
-        school: School,
-        listed: ListedApplication,
-        places: Mapping[PatronId, tuple[str, ClassName]],
-    ) -> ClassName | None:
-        """Return the class that he is in at this school, else what the roster's text says."""
-        application = listed.application
-        place = places.get(application.patron_id)
-        if place is not None:
-            return place[1] if place[0] == school.school_id else None
-        year = school_year_of(self.rules[school.institution].today(application.entered_at))
-        return parse_class_name(
-            application.class_name, stage=school.stage, system=school.system, school_year=year
-        )
-
-    # --- figures
-
-    def count(
-        self,
-        institution: InstitutionId,
-        *,
-        school: School | None = None,
-        school_year: int | None = None,
-    ) -> tuple[Figures, ...]:
-        """Return the figures of each class, by school, level and class (A44).
-
-        Guardians who refused before a card was opened are not counted: nothing is left of them.
-
-        Args:
-            school_year: pupils of that year, in the class that they were in then; None = all, as
-                they are now.
-        """
-        schools = {
-            each.school_id: each
-            for each in self.store.list_schools(institution)
-            if school is None or each.school_id == school.school_id
-        }
-        places = self.lists.list_places(institution, school_year=school_year)
-        placed = self.lists.list_places(institution).keys() if school_year is not None else ()
-        consents = self.store.list_latest_consents(institution, ConsentScope.CARD)
-        found: dict[tuple[str, int | None, str], Counter[str]] = {}
-        for each in self.lists.list_present(
-            institution, school_id=school.school_id if school else None
-        ):
-            application = each.application
-            where = schools.get(application.school_id)
-            if where is None or not self._is_of_year(each, places, school_year, placed):
-                continue
-            room = self._room_of(where, each, places)
-            key = (
-                where.school_id,
-                room.level if room else None,
-                room.name if room else application.class_name,
-            )
-            counts = found.setdefault(key, Counter())
-            counts.update(_figures_of(each, consents.get(application.patron_id)))
-        return tuple(
-            Figures(schools[key[0]], key[1], key[2], {name: counts[name] for name in FIGURES})
-            for key, counts in sorted(
-                found.items(),
-                key=lambda item: (
-                    schools[item[0][0]].code,
-                    99 if item[0][1] is None else item[0][1],
-                    item[0][2],
-                ),
-            )
-        )
-
-    def _is_of_year(
-        self,
-        listed: ListedApplication,
-        places: Mapping[PatronId, tuple[str, ClassName]],
-        school_year: int | None,
-        placed: Collection[PatronId],
-    ) -> bool:
-        """Say whether somebody was the school's pupil in that year: in a class, or entered then by
-        a roster that told no class.
-        """
-        if school_year is None:
-            return True
-        application = listed.application
-        place = places.get(application.patron_id)
-        if place is not None:
-            return place[0] == application.school_id
-        entered = self.rules[application.institution].today(application.entered_at)
-        return application.patron_id not in placed and school_year_of(entered) == school_year
 
     # --- the log
 
@@ -432,33 +309,6 @@ class ListService:
             detail=detail,
             institution=school.institution if school else "",
         )
-
-
-def _answer(consent: Consent | None) -> str:
-    if consent is None:
-        return "pending"
-    if consent.holds:
-        return "given"
-    return "withdrawn" if consent.withdrawn_at is not None else "refused"
-
-
-def _figures_of(listed: ListedApplication, consent: Consent | None) -> Iterable[str]:
-    application = listed.application
-    yield "applied"
-    if application.on_roster:
-        yield "on_roster"
-    if application.state in CLOSED_STATES:
-        yield "closed"
-        return
-    if application.willing == "willing":
-        yield "willing"
-    if listed.reviewed:
-        yield "reviewed"
-    yield f"consent_{_answer(consent)}"
-    if listed.approved:
-        yield "approved"
-    if application.state is ApplicationState.ACTIVE:
-        yield "active"
 
 
 def _line(entry: AuditEntry, school_id: str | None) -> LogLine:

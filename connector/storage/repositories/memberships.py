@@ -21,7 +21,8 @@ from connector.ports.schools import ClassMember, Membership
 from connector.storage import tables
 from connector.storage.repositories import person_rows
 from connector.storage.repositories.class_rows import class_order, read_class, select_classes
-from connector.storage.repositories.school_year import StoredSchoolYear, in_chunks
+from connector.storage.repositories.rows import in_chunks
+from connector.storage.repositories.school_year import StoredSchoolYear
 from connector.storage.retry import retry_once
 from connector.storage.unit_of_work import UnitOfWork
 
