@@ -39,7 +39,7 @@ _CONFLICTS: Mapping[str, str] = {
 @click.option("--issuer", help="Code or name of the library that issued it.")
 @click.option("--deposit", is_flag=True, help="The issuing library holds a deposit on it.")
 @click.option("--name-checked", is_flag=True, help="It is the child's although the name differs.")
-@click.option("--yes", is_flag=True, help="Do not ask once more.")
+@click.option("--yes", is_flag=True, help="Do not ask once more; --json needs it.")
 @click.option("--checklist", metavar="TASK", help="Print what a refund needs, and do nothing else.")
 @click.option("--refunded", metavar="TASK", help="Note that a deposit was refunded.")
 @library_option
@@ -85,6 +85,10 @@ def exchange(
             "Give BATCH and --row, or --task, or --checklist, or --refunded;"
             " and --old-card together with --issuer."
         )
+    if "" in {word.strip() for word in (old_card, issuer) if word is not None}:
+        raise click.UsageError("--old-card and --issuer take a number and a library; not nothing.")
+    if as_json and not yes and checklist is None and refunded is None:
+        raise click.UsageError("--json asks nothing: look at the card without it, or add --yes.")
     app = cli.app
     if checklist is not None:
         _print_checklist(app, checklist, lang or cli.lang, as_json=as_json)
@@ -104,7 +108,7 @@ def exchange(
             InstitutionId((issuer or "").strip()),
             deposit=deposit,
             name_checked=name_checked,
-            yes=yes or as_json,
+            yes=yes,
             actor=actor,
         )
     except StorageConflict as err:

@@ -15,6 +15,7 @@ from connector.errors import ConfigurationError, NotFound, StorageConflict
 from connector.ports.enrolment import Application
 from connector.ports.exchange import ExchangeState
 from connector.ports.ils import BlockReason, Capability
+from connector.ports.store import PersonalData
 from connector.ports.tasks import TaskKind
 from connector.services.provisioning import ActivationOutcome
 from tests.support.open_cards import enter_again, id_number, seed_approved
@@ -317,6 +318,22 @@ def test_s08_an_account_that_another_pupil_of_ours_has(
     people.set_account(other, B, OLD, kind="visiting")
     with pytest.raises(StorageConflict, match="identifier_taken"):
         replace(world, application)
+    assert not world.rows("exchange")
+
+
+def test_s08_an_identity_number_of_another_pupil_is_no_older_card(
+    world: World, application: Application
+) -> None:
+    open_card(world, application)
+    theirs = "500230201503010082"
+    person = PersonalData(name="李四四", id_number=theirs)
+    world.app.store.people.add_person(
+        person, [Identifier("id_card", theirs)], home=A, category="student"
+    )
+    with pytest.raises(StorageConflict, match="identifier_taken"):
+        world.app.exchanges.replace(
+            stored(world, application), theirs, InstitutionId("别的图书馆"), actor="x"
+        )
     assert not world.rows("exchange")
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Row, delete, select, update
 
 from connector.domain.enrolment import ApplicationState
+from connector.domain.identity import normalise_scanned
 from connector.domain.ids import Identifier, IlsPatronId, InstitutionId, PatronId
 from connector.domain.patron import EXCHANGED_ACCOUNT
 from connector.errors import StorageConflict
@@ -242,8 +243,8 @@ def _ask_for_refund(unit: UnitOfWork, row: Row[Any], *, refund_by: str, actor: s
 def _require_free(
     unit: UnitOfWork, patron_id: PatronId, issuer: str, account: str, numbers: Sequence[str]
 ) -> None:
-    """Raise ``StorageConflict`` when somebody else has the account, or one of these card
-    numbers.
+    """Raise ``StorageConflict`` when somebody else has the account, or is whom a kiosk finds by one
+    of these numbers.
     """
     owned = tables.ils_account
     if unit.connection.scalar(
@@ -254,15 +255,12 @@ def _require_free(
     ):
         raise StorageConflict("identifier_taken")
     table = tables.identifier
-    digests = [
-        digest
-        for number in numbers
-        for kind in _KINDS_OF_CARDS
-        for _, digest in unit.keyring.digests(Identifier(kind, number))
-    ]
+    read_as = {Identifier(kind, number) for number in numbers for kind in _KINDS_OF_CARDS}
+    read_as.update(each for number in numbers for each in normalise_scanned(number))
+    digests = [digest for each in read_as for _, digest in unit.keyring.digests(each)]
     other = unit.connection.scalar(
         select(table.c.person_id)
-        .where(table.c.digest.in_(digests), table.c.kind.in_(_KINDS_OF_CARDS))
+        .where(table.c.digest.in_(digests), table.c.kind.in_({each.kind for each in read_as}))
         .where(table.c.person_id != patron_id)
         .limit(1)
     )

@@ -85,7 +85,10 @@ def test_an_own_account_by_its_task(exchanged, onecard, application):
 def test_a_card_of_another_library_and_its_refund(exchanged, onecard):
     row = ("enrol", "exchange", exchanged, "--row", "3")
     older = ("--old-card", "YZ-9", "--issuer", "渝中区图书馆", "--deposit")
-    done = onecard(*row, *older, "--json")
+    unsaid = onecard(*row, *older, "--json")
+    assert unsaid.exit_code == 2
+    assert "--yes" in unsaid.output
+    done = onecard(*row, *older, "--yes", "--json")
     assert done.exit_code == 0, done.output
     task = json.loads(done.stdout)["refund_task"]
     for lang, words in (("zh", "代办人本人"), ("en", "proxy's own identity document")):
@@ -106,6 +109,8 @@ def test_what_is_asked_for_wrongly(exchanged, onecard):
         (exchanged,),
         (exchanged, "--row", "2", "--task", "12345678"),
         (exchanged, "--row", "2", "--old-card", "X"),
+        (exchanged, "--row", "2", "--old-card", " ", "--issuer", "Y"),
+        (exchanged, "--row", "2", "--old-card", "X", "--issuer", ""),
     ):
         assert onecard("enrol", "exchange", *arguments).exit_code == 2
     unknown = onecard("enrol", "exchange", "--checklist", "12345678")
