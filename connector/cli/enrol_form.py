@@ -42,7 +42,7 @@ _ASKED = (
 )
 _SECRET = frozenset({"id_number", "student_no"})
 _LONGEST_INPUT = 20_000
-_DONE = frozenset({"created", "updated"})
+_DONE = frozenset({"created", "updated", "unchanged"})
 
 
 @click.command("add")
@@ -185,12 +185,14 @@ def _read_json() -> Mapping[str, object]:
     if not isinstance(document, dict) or not all(
         value is None or isinstance(value, str | int) for value in document.values()
     ):
-        raise Refused("Standard input is no JSON object with texts.")
+        raise Refused(
+            'Standard input is no JSON object of texts. Write it as {"name": "…", "phone": "…"}.'
+        )
     return {str(key): value for key, value in document.items() if value is not None}
 
 
 def _parse(text: str) -> object:
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):
         parsed: object = json.loads(text)
         return parsed
     return None

@@ -349,3 +349,11 @@ def test_the_help_of_the_group_has_every_command_under_a_heading(onecard):
 def test_a_table_leaves_out_what_no_row_has(capsys):
     print_table([{"row": 1, "error": None, "note": ""}, {"row": 2, "error": None, "note": "x"}])
     assert capsys.readouterr().out.split() == ["row", "note", "1", "2", "x"]
+
+
+@pytest.mark.parametrize("text", ["null", "[1,2", '{"name": ["x"]}', "[" * 20_000, ""])
+def test_what_is_no_object_of_texts_is_refused_in_one_line(roster, onecard, text):
+    result = onecard("enrol", "add", "--school", "s1", "-", input=text)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: Standard input is no JSON object of texts. Write")
+    assert len(result.stderr.splitlines()) == 1
