@@ -9,6 +9,7 @@ Nothing here promotes anybody; ``connector.services.school_year`` does. Rules (A
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
@@ -26,6 +27,8 @@ from connector.services.school_days import find_school_year
 
 __all__ = ["LiaisonReport", "SchoolsService"]
 
+_CODE = re.compile(r"\w[\w.-]{0,63}")
+"""It stands in names of files: of feeds, of PIN slips."""
 _LONGEST_NAME = 64
 _SHORTEST_PHONE, _LONGEST_PHONE = 5, 20
 _LONGEST_YEAR_DAYS = 400
@@ -73,6 +76,11 @@ class SchoolsService:
         self._today(school.institution)
         if not school.name.strip() or not school.code.strip():
             raise ConfigurationError("A school needs a code and a name.", "Give both.")
+        if _CODE.fullmatch(school.code) is None:
+            raise ConfigurationError(
+                "This is no code of a school.",
+                "Use up to 64 letters, digits, hyphens, dots and underscores, such as s1.",
+            )
         known = self.store.find_school(school.institution, school.code)
         saved = self.store.save_school(school)
         self.audit.append("school.saved", actor=actor, subject=saved.school_id)

@@ -195,3 +195,10 @@ def test_lists_are_in_chinese_where_the_school_is(school):
     output = school("grades", "s1", "--lang", "zh")
     assert "是否停用" in output
     assert "三年级" in output
+
+
+@pytest.mark.parametrize("code", ["../x", "a/b", " s1", "-s", ".", "s\n1", "x" * 65])
+def test_a_code_that_is_no_file_name_is_refused(installation, onecard, code):
+    result = onecard("enrol", "school", "add", "--stage", "primary", "--", code, "江城一小")
+    assert result.exit_code == 1
+    assert "letters, digits" in result.stderr
