@@ -92,7 +92,7 @@ class LocalPatrons(LocalBase):
         self, connection: Connection, patron: PatronInput, pin_hash: str | None
     ) -> PatronUpsert:
         row = connection.exec_driver_sql(
-            "SELECT id FROM patron WHERE external_id = ?", (patron.external_id,)
+            "SELECT id, card FROM patron WHERE external_id = ?", (patron.external_id,)
         ).fetchone()
         other = connection.exec_driver_sql(
             "SELECT id FROM patron WHERE card = ?", (patron.card,)
@@ -120,6 +120,10 @@ class LocalPatrons(LocalBase):
             ).scalar_one()
         else:
             patron_id = row[0]
+            if row[1] != patron.card:  # closing looks for the number that he has then
+                connection.exec_driver_sql(
+                    "UPDATE change SET card = ? WHERE card = ?", (patron.card, row[1])
+                )
             connection.exec_driver_sql(
                 "UPDATE patron SET card=?, name=?, category=?, home_branch=?, birth_date=?,"
                 " expires=?, phone=?, school=?,"
@@ -211,7 +215,11 @@ class LocalPatrons(LocalBase):
             )
 
     def close_patron(self, identifier: IlsPatronId) -> None:
-        """Close the account and erase the person; raises ``UnexpectedResponse`` ``has_loans``."""
+        """Close the account and erase the person; raises ``UnexpectedResponse`` ``has_loans``.
+
+        Our own id and the card number stay, so that nobody else gets it; what he has borrowed,
+        reserved and owed for which book does not.
+        """
         at = text_of(self.now())
         with self.database.write() as connection:
             patron = self.find_patron_row(connection, identifier)
@@ -234,6 +242,7 @@ class LocalPatrons(LocalBase):
                 " closed_at=? WHERE id=?",
                 (at, patron.row_id),
             )
+            _forget_reading(connection, patron.row_id, patron.card)
         self.database.overwrite_deleted()
 
     def _read_patron(self, identifier: IlsPatronId) -> PatronRow | None:
@@ -245,3 +254,15 @@ class LocalPatrons(LocalBase):
         if patron is None:
             raise NotFound("patron")
         return patron.row_id
+
+
+def _forget_reading(connection: Connection, row_id: int, card: str) -> None:
+    """Take the books out of everything that leads to one patron."""
+    connection.exec_driver_sql("UPDATE change SET card = NULL WHERE card = ?", (card,))
+    connection.exec_driver_sql("DELETE FROM loan WHERE patron_id = ?", (row_id,))
+    connection.exec_driver_sql(
+        "DELETE FROM hold WHERE patron_id = ? AND ended_at IS NOT NULL", (row_id,)
+    )
+    connection.exec_driver_sql(
+        "UPDATE fee SET item_id = NULL, description = '' WHERE patron_id = ?", (row_id,)
+    )

@@ -100,6 +100,32 @@ def test_closing_erases_the_person_and_keeps_the_card_number(world):
     assert world.adapter.fetch_patron("P1").valid is True
 
 
+def test_closing_leaves_nothing_that_tells_what_somebody_has_read(world):
+    world.patron()
+    world.patron("P2")
+    world.title("B1", "B2", "B3")
+    start = world.clock.now
+    world.adapter.place_hold("P1", HoldRequest("B3"), world.at())
+    for card, barcode in (("P1", "B1"), ("P2", "B2")):
+        assert world.adapter.checkout(card, barcode, world.at()).ok
+    world.adapter.charge_fee("P1", Decimal("0.10"), description="B1 late")
+    world.adapter.upsert_patron(PatronInput("x-P1", "P7", name="王小明", category="adult"))
+    for barcode in ("B1", "B2"):
+        assert world.adapter.checkin(barcode, world.at()).ok
+    world.adapter.close_patron("P7")
+    with world.adapter.database.read() as connection:
+        row_id = connection.exec_driver_sql("SELECT id FROM patron WHERE card = 'P7'").scalar_one()
+
+        def count(table, condition=""):
+            query = f"SELECT count(*) FROM {table} WHERE patron_id = {row_id} {condition}"
+            return connection.exec_driver_sql(query).scalar_one()
+
+        assert (count("loan"), count("hold"), count("fee", "AND description > ''")) == (0, 0, 0)
+        assert connection.exec_driver_sql("SELECT count(*) FROM loan").scalar_one() == 1
+    changes = {(each.barcode, each.patron) for each in world.adapter.fetch_changes(start)}
+    assert changes == {("B1", None), ("B2", "P2")}
+
+
 def pay(amount, transaction="t1", **values):
     values = {"currency": "CNY"} | values
     return FeePayment(
