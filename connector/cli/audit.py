@@ -24,6 +24,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from connector.cli.context import CliContext, Refused, json_option, pass_cli, write_json
+from connector.cli.moments import in_zone, since_option, until_option
 from connector.cli.private_file import PrivateFile
 from connector.domain.tabular import defuse
 from connector.ports.store import AuditCheck, AuditEntry, AuditHead
@@ -57,7 +58,6 @@ _TEXTS = {
         "anchored": "已将 {count} 条链的末端写入 {file}。请保存在另一台机器上。",
     },
 }
-_day_formats = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 _by_option = click.option(
     "--by", default=getpass.getuser, show_default="your login", help="Who does it."
 )
@@ -104,8 +104,8 @@ def verify_audit(cli: CliContext, *, against: Path | None, as_json: bool) -> Non
 
 
 @audit.command("export")
-@click.option("--since", type=click.DateTime(_day_formats), help="From this day or moment on.")
-@click.option("--until", type=click.DateTime(_day_formats), help="Before this day or moment.")
+@since_option
+@until_option
 @click.option("--actor", default="", help="Who did it.")
 @click.option("--subject", default="", help="Id of a person, batch, loan or other thing.")
 @click.option("--action", default="", help="Such as consent.given, or consent. for all of a kind.")
@@ -138,8 +138,7 @@ def export_audit(
       onecard audit export --since 2026-09-01 --action consent. --format csv --out consents.csv
     """
     zone = ZoneInfo(cli.settings.libraries[0].timezone)
-    after = since.replace(tzinfo=zone) if since else None
-    before = until.replace(tzinfo=zone) if until else None
+    after, before = in_zone(since, zone), in_zone(until, zone)
     with _opened(cli) as store, _output(out) as file:
         asked = {"format": form, "asked_actor": actor, "asked_action": action}
         store.audit.append("audit.exported", actor=by, subject=subject, detail=asked)

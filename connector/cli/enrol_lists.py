@@ -7,7 +7,7 @@ masked; a file is new and only its owner may read it; whatever is given out stan
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -23,6 +23,7 @@ from connector.cli.enrol_shared import (
     only_library,
     print_table,
 )
+from connector.cli.moments import in_zone, since_option, until_option
 from connector.cli.private_file import PrivateFile
 from connector.domain.enrolment import ApplicationState
 from connector.domain.ids import InstitutionId
@@ -72,7 +73,6 @@ _SHOWN = ("batch", "row", "name", "id_number", "class", "state", "consent", "car
 _EXPORTED = tuple(list(_HEADERS)[:14])
 _COUNTED = ("library", "school", "grade", "class", *FIGURES)
 _LOGGED = ("at", "action", "actor", "subject", "count", "reason")
-_DAYS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M"]
 _MOST_LINES = 100_000
 
 out_type = click.Path(dir_okay=False, path_type=Path)
@@ -245,8 +245,8 @@ def stats(
 
 @click.command("log")
 @click.option("--school", "code", help="About this school and its own pupils only.")
-@click.option("--since", type=click.DateTime(_DAYS), help="From this day or moment on.")
-@click.option("--until", type=click.DateTime(_DAYS), help="Up to this day, or before this moment.")
+@since_option
+@until_option
 @click.option("--action", default="", help="Such as pupils.exported; a kind ends with a dot.")
 @click.option("--limit", default=200, show_default=True, type=click.IntRange(1, _MOST_LINES))
 @click.option("--export", "out", type=out_type, help="A new file, .xlsx or .csv, mode 0600.")
@@ -278,13 +278,11 @@ def log(
     school = find_school(cli, code, library) if code else None
     institution = school.institution if school else only_library(cli.app, library)
     zone = cli.app.libraries[institution].zone
-    if until is not None and until.time() == datetime.min.time():
-        until += timedelta(days=1)
     lines = cli.app.lists.read_log(
         institution,
         school=school,
-        since=since.replace(tzinfo=zone) if since else None,
-        until=until.replace(tzinfo=zone) if until else None,
+        since=in_zone(since, zone),
+        until=in_zone(until, zone),
         action=action,
         limit=_MOST_LINES if out else limit,
     )

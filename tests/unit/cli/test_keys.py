@@ -90,6 +90,10 @@ def test_export_gives_ids_and_codes_and_is_recorded(installation, application, o
     assert onecard("audit", "export", "--out", str(out)).exit_code == 1
     assert json.loads(out.read_text("utf-8").splitlines()[0]) == rows[0]
     assert onecard("audit", "export", "--until", "2000-01-01").stdout == ""
+    zone = next(iter(application.libraries.values())).zone
+    today = application.now().astimezone(zone).date().isoformat()
+    period = ("--since", today, "--until", today)
+    assert onecard("audit", "export", *period).stdout, "the last day is taken in"
 
 
 def test_csv_cell_is_no_formula(installation, application, onecard):
