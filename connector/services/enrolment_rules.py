@@ -117,9 +117,7 @@ class EnrolmentRules:
         Args:
             school_year: by the school's calendar; None = by the day.
         """
-        return RowContext(
-            self.today(now), school.stage, self.districts, school.system, school_year
-        )
+        return RowContext(self.today(now), school.stage, self.districts, school.system, school_year)
 
     def expiry(
         self,
