@@ -220,11 +220,15 @@ def _print_report(report: ImportReport, document: dict[str, Any], language: str)
         is_hidden = sheet in report.roster.hidden_sheets
         click.echo(words["hidden_sheet" if is_hidden else "unread_sheet"].format(sheet), err=True)
     batch = report.batch
-    parts = [f"{n} {outcome.value}" for outcome, n in report.counts.items() if n]
+    parts = [
+        words["count"].format(n, _OUTCOMES[outcome] if language == "zh" else outcome.value)
+        for outcome, n in report.counts.items()
+        if n
+    ]
     what = words["batch"].format(batch.number) if batch else words["dry_run"]
     if batch is not None and report.repeated:
         what = words["repeated"].format(batch.number)
-    click.echo(words["rows"].format(report.rows, what, ", ".join(parts) or words["none"]))
+    click.echo(words["rows"].format(report.rows, what, words["comma"].join(parts) or words["none"]))
     if report.valve is Valve.HELD:
         number = batch.number if batch else "BATCH"
         click.echo(words["held"].format(report.missing, number), err=True)
@@ -243,6 +247,8 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "repeated": "the same file as batch {}, nothing to change",
         "dry_run": "dry run, nothing stored",
         "rows": "{} rows ({}): {}.",
+        "count": "{} {}",
+        "comma": ", ",
         "none": "none",
         "held": "{} pupils of the school are not in it; nobody is closed. "
         "Run: onecard enrol leavers {}",
@@ -258,12 +264,26 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "repeated": "与批次 {} 是同一文件，没有变化",
         "dry_run": "试运行，未保存",
         "rows": "共 {} 行（{}）：{}。",
+        "count": "{1} {0}",
+        "comma": "，",
         "none": "无",
         "held": "本校有 {} 名学生不在名册中，未关闭任何人。请运行：onecard enrol leavers {}",
         "left": "本校有 {} 名学生不在名册中，已按离校处理。",
         "would_leave": "本校有 {} 名学生不在名册中，将按离校处理。",
         "remarks": "带备注的表格：{}（含个人信息，改好后请删除）",
     },
+}
+
+
+_OUTCOMES: Mapping[RowOutcome, str] = {
+    RowOutcome.CREATED: "新增",
+    RowOutcome.UPDATED: "更新",
+    RowOutcome.UNCHANGED: "无变化",
+    RowOutcome.DUPLICATE: "重复",
+    RowOutcome.CONFLICT: "冲突",
+    RowOutcome.INVALID: "有误",
+    RowOutcome.NEEDS_GUARDIAN: "缺家长信息",
+    RowOutcome.HELD: "暂缓",
 }
 
 

@@ -103,7 +103,7 @@ def test_import_as_a_table_in_chinese(roster, onecard):
     assert result.exit_code == 1
     assert "缺少姓名" in result.stdout
     assert "B3" in result.stdout
-    assert "1 created, 1 invalid" in result.stdout
+    assert "新增 1，有误 1" in result.stdout
     assert "备注" in result.stderr
     assert "戴二二" not in result.output
 
