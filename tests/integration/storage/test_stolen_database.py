@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import xlsxwriter
 from click.testing import CliRunner
-from stdnum.cn import ric
 
 from connector.cli.main import cli
 from connector.domain.enrolment import ConsentScope
@@ -22,6 +21,7 @@ from connector.storage.backup import make_backup
 from connector.storage.key_rotation import KeyRotation
 from connector.storage.repositories import person_rows
 from tests.support.full_store import FDX, add_people, fill_every_table, secrets_of
+from tests.support.id_numbers import id_number
 
 ENCODINGS = ("utf-8", "utf-16-le", "utf-16-be", "gb18030")
 HEADERS = ["身份证号*", "姓名*", "联系电话*", "家长姓名", "家长电话", "班级", "区县*"]
@@ -103,11 +103,6 @@ def test_stolen_sqlite_file_shows_nobody(store, used):
     content = raw_bytes(store.database.file)
     assert b"folder 7, sheet 3" in content, "what is in clear is found"
     assert readable(content, used) == []
-
-
-def id_number(serial: int) -> str:
-    first17 = f"50023020150301{serial:03}"
-    return first17 + ric.calc_check_digit(first17 + "0")
 
 
 def test_installation_that_was_used_by_commands_shows_nobody(tmp_path):

@@ -4,20 +4,15 @@ import json
 
 import pytest
 import xlsxwriter
-from stdnum.cn import ric
 
 from connector.domain.enrolment import ApplicationState
 from connector.domain.ids import InstitutionId
 from connector.ports.tasks import TaskKind
+from tests.support.id_numbers import id_number
 
 LIB = InstitutionId("LIB")
 HEADERS = ["身份证号*", "姓名*", "联系电话*", "家长姓名", "家长电话", "班级", "区县*"]
 NAMES = ["丁一一", "戴二二"]
-
-
-def id_number(serial):
-    first17 = f"50023020150301{serial:03}"
-    return first17 + ric.calc_check_digit(first17 + "0")
 
 
 @pytest.fixture

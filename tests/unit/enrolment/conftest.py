@@ -7,7 +7,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import xlsxwriter
-from stdnum.cn import ric
 
 from connector.domain.card import CardRange
 from connector.domain.enrolment import ApplicationState, ConsentScope, SchoolStage
@@ -25,6 +24,7 @@ from connector.storage.crypto import Keyring
 from connector.storage.migrate import upgrade_database
 from connector.storage.store import Store
 from connector.testing.fake_ils import FakeIls
+from tests.support.id_numbers import id_number
 
 HEADERS_A49 = ["身份证号*", "姓名*", "联系电话*", "家长姓名", "家长电话", "班级", "区县*"]
 NAMES = [
@@ -39,11 +39,6 @@ NAMES = [
     "久九九",
     "石十十",
 ]
-
-
-def id_number(serial, birth="20150301", area="500230"):
-    first17 = f"{area}{birth}{serial:03}"
-    return first17 + ric.calc_check_digit(first17 + "0")
 
 
 def pupil(serial, **changes):
