@@ -6,6 +6,7 @@ Nothing here reads a file; ``connector.services.feeds`` does.
 from __future__ import annotations
 
 import sys
+from datetime import datetime
 from typing import Any
 
 import click
@@ -44,28 +45,31 @@ def feeds(
     if as_json:
         write_json(
             {
-                "feeds": [_describe(status) for status in statuses],
+                "feeds": [_describe(cli, status) for status in statuses],
                 "runs": [_describe_run(run, language) for run in runs],
             }
         )
     else:
-        print_table([_describe(status) for status in statuses], empty="No feed is configured.")
+        print_table([_describe(cli, status) for status in statuses], empty="No feed is configured.")
         for run in runs:
             _print_run(run, language)
     sys.exit(1 if any(run.problems for run in runs) or any(s.stale for s in statuses) else 0)
 
 
-def _describe(status: FeedStatus) -> dict[str, Any]:
+def _describe(cli: CliContext, status: FeedStatus) -> dict[str, Any]:
     feed, state = status.feed, status.state
+    zone = cli.app.libraries[feed.institution].zone
+
+    def tell(moment: datetime | None) -> str | None:
+        return None if moment is None else moment.astimezone(zone).isoformat(timespec="minutes")
+
     return {
         "feed": feed.name,
         "library": feed.institution,
         "school": feed.school or "(by file)",
         "format": feed.format,
-        "last_taken": state.last_ok_at.isoformat(timespec="minutes") if state.last_ok_at else None,
-        "last_looked": (
-            state.last_run_at.isoformat(timespec="minutes") if state.last_run_at else None
-        ),
+        "last_taken": tell(state.last_ok_at),
+        "last_looked": tell(state.last_run_at),
         "last_error": state.last_error,
         "stale": status.stale,
     }

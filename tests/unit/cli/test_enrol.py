@@ -357,3 +357,13 @@ def test_what_is_no_object_of_texts_is_refused_in_one_line(roster, onecard, text
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: Standard input is no JSON object of texts. Write")
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_feed_tells_its_times_by_the_librarys_clock(installation, onecard):
+    (installation / "in").mkdir()
+    with (installation / "onecard.toml").open("a", encoding="utf-8") as file:
+        file.write('\n[[enrolment.feeds]]\nname = "jw"\nfolder = "in"\n')
+    result = onecard("enrol", "feeds", "--run", "jw", "--json")
+    (feed,) = json.loads(result.stdout)["feeds"]
+    assert feed["last_looked"].endswith("+08:00")
+    assert feed["last_taken"] is None
