@@ -25,7 +25,6 @@ class ClosingReason(StrEnum):
     LEFT = "left"
     EXPIRED = "expired"
     ERASURE_REQUESTED = "erasure_requested"
-    EXCHANGED = "exchanged"
 
     @property
     def erases(self) -> bool:

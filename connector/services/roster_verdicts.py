@@ -36,7 +36,7 @@ __all__ = [
 EDITABLE = frozenset({ApplicationState.ENTERED, ApplicationState.SCHOOL_REVIEWED})
 """States in which a school may change what it entered (A37)."""
 
-_COMES_BACK = frozenset({ClosingReason.LEFT, ClosingReason.EXPIRED, ClosingReason.EXCHANGED})
+_COMES_BACK = frozenset({ClosingReason.LEFT, ClosingReason.EXPIRED})
 
 
 @dataclass(frozen=True, slots=True)
