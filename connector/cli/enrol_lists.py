@@ -217,7 +217,8 @@ def stats(
 ) -> None:
     """Figures of each class: on the roster, applied, agreed, approved, open, closed.
 
-    Guardians who refused before a card was opened are not counted: nothing is left of them.
+    Guardians who refused before a card was opened are not counted: nothing is left of them. On a
+    terminal, figures that are zero everywhere are left out.
 
     \b
     Example:
@@ -236,7 +237,8 @@ def stats(
     elif as_json:
         write_json(rows)
     else:
-        titles = _titles(_COUNTED[1:], lang or cli.lang)
+        met = [key for key in _COUNTED[1:] if any(row[key] != 0 for row in rows)]
+        titles = _titles(met, lang or cli.lang)
         print_table(
             [{title: row[key] for key, title in titles.items()} for row in rows],
             empty="There are no pupils.",
