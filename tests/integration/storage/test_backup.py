@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -297,6 +298,14 @@ def positions(size):
     return [12, size // 4, size // 2, size * 3 // 4, size - 2]
 
 
+def is_damage(content, whole):
+    """Say whether other bytes unpack to anything else: a code that is not used may change."""
+    try:
+        return gzip.decompress(content) != gzip.decompress(whole)
+    except (OSError, EOFError, zlib.error):
+        return True
+
+
 def test_damaged_archive_is_refused_before_anything_is_written(place, people, other_url):
     report = place.backup(verify=False)
     for path in (report.data, report.keys):
@@ -305,7 +314,8 @@ def test_damaged_archive_is_refused_before_anything_is_written(place, people, ot
         for position in positions(len(whole)):
             flipped = bytearray(whole)
             flipped[position] ^= 0x10
-            broken.append(bytes(flipped))
+            if is_damage(bytes(flipped), whole):
+                broken.append(bytes(flipped))
         broken += [b"", b"not an archive", gzip.compress(b"x" * 600)]
         for content in broken:
             path.write_bytes(content)
