@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import stat
 from datetime import UTC, date, datetime, timedelta, timezone
 
@@ -72,7 +73,7 @@ def test_every_cut_and_every_flipped_byte_is_noticed(tmp_path, keyring):
     path = tmp_path / "a.tar.gz"
     write(path, keyring)
     whole, content = path.read_bytes(), contents(path)
-    harmless = 0
+    unpacked = gzip.decompress(whole)
     for position in range(len(whole)):
         changed = bytearray(whole)
         changed[position] ^= 1 << (position % 8)
@@ -82,9 +83,9 @@ def test_every_cut_and_every_flipped_byte_is_noticed(tmp_path, keyring):
                 read_manifest(path, FORMAT)
             except ConfigurationError:
                 continue
+            # Time and origin in gzip's own header, padding and unused codes of its stream.
+            assert gzip.decompress(broken) == unpacked
             assert contents(path) == content
-            harmless += 1
-    assert harmless < 20, "only time and origin in the header of gzip, and padding of the stream"
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
