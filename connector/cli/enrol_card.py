@@ -14,7 +14,7 @@ import click
 
 from connector.cli.context import CliContext, Refused, json_option, pass_cli, write_json
 from connector.cli.enrol_shared import by_option, print_table
-from connector.cli.patron_option import find_patron
+from connector.cli.patron_option import ask_number, find_patron
 from connector.cli.private_file import PrivateFile
 from connector.domain.identity import mask_number
 from connector.domain.ids import PatronId
@@ -223,9 +223,8 @@ def link(cli: CliContext, ctx: click.Context, *, kind: str, actor: str) -> None:
       onecard enrol card FD0000018 link ssc
     """
     patron_id = _patron(cli, ctx)
-    number = click.prompt("Number", err=True, default="", show_default=False)
     try:
-        cli.app.cards.link(patron_id, kind, number, actor=actor)
+        cli.app.cards.link(patron_id, kind, ask_number(), actor=actor)
     except RecordError as err:
         text = _NUMBER_FAULTS.get(err.code, f"This is no such number ({err.code}).")
         raise Refused(text) from err

@@ -24,6 +24,7 @@ from connector.cli.enrol_shared import (
     print_table,
 )
 from connector.cli.moments import in_zone, since_option, until_option
+from connector.cli.patron_option import ask_number
 from connector.cli.private_file import PrivateFile
 from connector.domain.enrolment import ApplicationState
 from connector.domain.ids import InstitutionId
@@ -113,12 +114,9 @@ def find(
     if sum([by_number, by_name, bool(class_name), bool(grade)]) != 1:
         raise click.UsageError("Give one of --id-number, --name, --class and --grade.")
     school = find_school(cli, code, library)
-    asked = (
-        click.prompt("Number" if by_number else "Name", err=True) if by_number or by_name else ""
-    )
     query = PupilQuery(
-        id_number=asked if by_number else "",
-        name=asked if by_name else "",
+        id_number=ask_number() if by_number else "",
+        name=click.prompt("Name / 姓名", err=True) if by_name else "",
         class_name=class_name,
         grade=grade,
     )

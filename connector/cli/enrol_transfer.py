@@ -10,7 +10,7 @@ import click
 from connector.cli.context import CliContext, Refused, json_option, pass_cli, write_json
 from connector.cli.enrol_school import read_class
 from connector.cli.enrol_shared import by_option, find_school, lang_option, library_option
-from connector.cli.patron_option import find_patron, look_up_patron
+from connector.cli.patron_option import ask_number, find_patron, look_up_patron
 from connector.cli.progress import Progress
 from connector.domain.enrolment import CLOSED_STATES
 from connector.domain.ids import InstitutionId, PatronId
@@ -153,7 +153,7 @@ def move(
 def _ask_patron(cli: CliContext, card: str | None) -> PatronId:
     if card:
         return find_patron(cli.app, card)
-    return look_up_patron(cli.app, click.prompt("Number / 证号", hide_input=True, err=True))
+    return look_up_patron(cli.app, ask_number())
 
 
 COMMANDS: tuple[click.Command, ...] = (transfer, move)

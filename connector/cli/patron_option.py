@@ -19,7 +19,7 @@ from connector.domain.identity import normalise_scanned
 from connector.domain.ids import PatronId
 from connector.ports.store import Identifier
 
-__all__ = ["find_patron", "look_up_patron", "read_number"]
+__all__ = ["ask_number", "find_patron", "look_up_patron", "read_number"]
 
 _FROM_INPUT = "-"
 _IDENTITY = re.compile(r"[GJL]?[0-9]{17}[0-9Xx]|[0-9]{15}")
@@ -38,10 +38,13 @@ def read_number(argument: str) -> str:
             "Identity numbers do not belong on the command line, where others see them. "
             "Give - instead, and type the number when asked."
         )
-    if text != _FROM_INPUT:
-        return text
+    return ask_number() if text == _FROM_INPUT else text
+
+
+def ask_number() -> str:
+    """Return a number that is typed unseen at a prompt, or the next line of standard input."""
     if sys.stdin.isatty():
-        return str(click.prompt("Number", hide_input=True, err=True))
+        return str(click.prompt("Number / 证号", hide_input=True, err=True)).strip()
     return sys.stdin.readline().strip()
 
 
