@@ -15,18 +15,31 @@ from adapters.local.engine import NAME, Database
 from adapters.local.holds import LocalHolds
 from adapters.local.patrons import LocalPatrons
 from adapters.local.settings import LocalSettings
-from connector.ports.ils import AdapterContext, AdapterSpec, Capability
+from connector.domain.wire import WireMessage
+from connector.errors import UnsupportedOperation
+from connector.ports.ils import (
+    API_CAPABILITIES,
+    AdapterContext,
+    AdapterSpec,
+    Capability,
+    ExchangeContext,
+)
 
 __all__ = ["CAPABILITIES", "SPEC", "LocalAdapter", "build_adapter"]
 
-CAPABILITIES = frozenset(Capability)
-"""Everything that the port knows."""
+CAPABILITIES = API_CAPABILITIES
+"""Everything but handing on SIP2 messages: it is called, not spoken to."""
 
 
 class LocalAdapter(LocalPatrons, LocalCirculation, LocalHolds, LocalCatalogue):
     """One library's embedded ILS; safe to call from several threads."""
 
     capabilities: frozenset[Capability] = CAPABILITIES
+
+    def forward(self, message: WireMessage, context: ExchangeContext) -> WireMessage | None:
+        """Not possible: it is called, not spoken to."""
+        del message, context
+        raise UnsupportedOperation(self.name, self.institution_id, Capability.FORWARD.value)
 
     def ping(self) -> None:
         """Open the file and read from it."""

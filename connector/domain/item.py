@@ -13,6 +13,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from connector.domain.ids import Barcode, IlsPatronId
+from connector.domain.wire import WireMessage
 
 __all__ = [
     "NOT_FOREIGN",
@@ -83,6 +84,7 @@ class IlsItem:
         media_type: SIP2 CK code, three digits.
         unsuitable: flagged as not for minors (C08).
         fee: charge for borrowing it, 0 when free.
+        native: the whole answer of an ILS that speaks SIP2.
     """
 
     barcode: Barcode
@@ -105,6 +107,7 @@ class IlsItem:
     fee: Decimal = Decimal(0)
     currency: str = "CNY"
     properties: str = ""
+    native: WireMessage | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

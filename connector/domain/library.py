@@ -15,7 +15,7 @@ from connector.domain.ids import Barcode, InstitutionId, ItemId
 from connector.domain.item import ItemRules
 from connector.domain.policy import LoanPolicy
 
-__all__ = ["BarcodeRule", "Library", "Mode", "StoreFailure", "resolve_owners"]
+__all__ = ["AwayRules", "BarcodeRule", "Library", "Mode", "StoreFailure", "resolve_owners"]
 
 _LONGEST_CLOSURE_DAYS = 366
 
@@ -35,6 +35,25 @@ class StoreFailure(StrEnum):
 
     CLOSED = "closed"
     OPEN = "open"
+
+
+@dataclass(frozen=True, slots=True)
+class AwayRules:
+    """What kiosks may do while the library's ILS cannot be reached.
+
+    Attributes:
+        queue_returns: returns are taken, and told to the ILS when it is back.
+        lend: enrolled patrons may borrow within the allowance; others are refused.
+        items: how many items one patron may borrow so, on top of the policy's limits.
+        hours: after so long without the ILS nothing more is lent.
+        say_online: 98 says on-line Y all the same, for kiosks that stop at N.
+    """
+
+    queue_returns: bool = True
+    lend: bool = False
+    items: int = 2
+    hours: float = 24.0
+    say_online: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +101,7 @@ class Library:
     barcodes: BarcodeRule = BarcodeRule()
     item_rules: ItemRules = field(default_factory=ItemRules)
     policies: tuple[LoanPolicy, ...] = ()
+    away: AwayRules = AwayRules()
 
     def is_closed(self, day: date) -> bool:
         """Say whether the library is closed on a day."""

@@ -24,6 +24,7 @@ from connector.domain.item import LanguageClass
 
 __all__ = [
     "LOAN_MOVES",
+    "SOMEBODY_ELSE",
     "UNCLOSED",
     "IlsLoan",
     "ItemPosition",
@@ -119,12 +120,17 @@ class ItemPosition(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
+SOMEBODY_ELSE = IlsPatronId("")
+"""Stands for whoever has an item, when an ILS tells only that the patron asked about has not."""
+
+
 @dataclass(frozen=True, slots=True)
 class IlsLoan:
     """A loan as one ILS describes it.
 
     Attributes:
-        patron: who has the item; None when the ILS does not say.
+        patron: who has the item; None when the ILS does not say; ``SOMEBODY_ELSE`` when it says
+            only who has not.
         due: aware, UTC.
         renewals: how often it was renewed; None when not told.
     """

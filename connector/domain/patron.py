@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from connector.domain.ids import Barcode, IlsPatronId, InstitutionId, PatronId
 from connector.domain.loan import IlsLoan
+from connector.domain.wire import WireMessage
 
 __all__ = [
     "EXCHANGED_ACCOUNT",
@@ -94,6 +95,7 @@ class PatronFacts:
         loans_complete: True when ``loans`` is all there are; False when the ILS cannot list them
             and only counts.
         as_of: when the read began; aware, UTC. What changed later is newer than these facts.
+        native: the whole answer of an ILS that speaks SIP2.
     """
 
     ils_patron: IlsPatronId
@@ -117,6 +119,7 @@ class PatronFacts:
     address: str = field(default="", repr=False)
     home_branch: str = ""
     message: str = field(default="", repr=False)
+    native: WireMessage | None = field(default=None, repr=False)
 
     @property
     def fee_total(self) -> Decimal:

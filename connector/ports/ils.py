@@ -25,8 +25,10 @@ from connector.domain.ids import Barcode, BranchId, IlsPatronId, InstitutionId, 
 from connector.domain.item import IlsItem
 from connector.domain.loan import IlsLoan
 from connector.domain.patron import Fee, IlsHold, PatronFacts
+from connector.domain.wire import WireMessage
 
 __all__ = [
+    "API_CAPABILITIES",
     "AdapterContext",
     "AdapterSpec",
     "AlertType",
@@ -42,6 +44,7 @@ __all__ = [
     "Fees",
     "FeePayment",
     "FeeResult",
+    "Forwarding",
     "HoldRequest",
     "HoldResult",
     "Holding",
@@ -71,7 +74,9 @@ class Capability(StrEnum):
     UNBLOCK_PATRON = "unblock_patron"
     CLOSE_PATRON = "close_patron"
     LIST_LOANS = "list_loans"
-    """``fetch_patron`` gives every loan with its due date."""
+    """``fetch_patron`` gives every loan."""
+    LOAN_DUE_DATES = "loan_due_dates"
+    """``fetch_patron`` gives the due date of each loan, so that a renewal made elsewhere shows."""
     FETCH_ITEM = "fetch_item"
     FETCH_ITEM_LOAN = "fetch_item_loan"
     CHECKOUT = "checkout"
@@ -94,6 +99,12 @@ class Capability(StrEnum):
     DELETE_ITEM = "delete_item"
     LOAN_RULES = "loan_rules"
     FETCH_CHANGES = "fetch_changes"
+    FORWARD = "forward"
+    """The ILS speaks SIP2: a terminal's message can be handed on as it is."""
+
+
+API_CAPABILITIES = frozenset(Capability) - {Capability.FORWARD}
+"""Everything that an ILS with an API of its own can do; only one that speaks SIP2 forwards."""
 
 
 class AlertType(StrEnum):
@@ -130,6 +141,10 @@ class ExchangeContext:
         no_block: it has happened already and must be recorded (only where the terminal may;
             decision 14).
         timeout_s: how long the adapter may wait for its ILS.
+        location: where the terminal stands, in the ILS's own words (CP, AP).
+        register: the cash register that the ILS books payments of this terminal on.
+        request: the terminal's own message, for an ILS that speaks SIP2: tags that mean nothing
+            here go on with it. Patron, item, PIN and ``no_block`` are not taken from it.
     """
 
     at: datetime
@@ -139,6 +154,9 @@ class ExchangeContext:
     fee_acknowledged: bool = False
     no_block: bool = False
     timeout_s: float = 8.0
+    location: str = ""
+    register: str = ""
+    request: WireMessage | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +169,8 @@ class CheckoutResult:
         renewed: it was a renewal of an item that the patron had already.
         due: aware, UTC.
         fee: a fee that must be acknowledged first (``ok`` False), or that was charged.
+        desensitize: whether the gate may let the item pass; None = the ILS does not say.
+        native: the whole answer of an ILS that speaks SIP2.
     """
 
     ok: bool
@@ -162,6 +182,8 @@ class CheckoutResult:
     media_type: str = ""
     magnetic: bool | None = None
     fee: Fee | None = None
+    desensitize: bool | None = None
+    native: WireMessage | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +194,8 @@ class CheckinResult:
         was_on_loan: None when the ILS does not say.
         patron: who had it.
         hold_patron: who waits for it; shown only where the terminal may.
+        resensitize: None = the ILS does not say.
+        native: the whole answer of an ILS that speaks SIP2.
     """
 
     ok: bool
@@ -191,6 +215,8 @@ class CheckinResult:
     code: str = ""
     message: str = ""
     properties: str = ""
+    resensitize: bool | None = None
+    native: WireMessage | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +234,7 @@ class HoldRequest:
 
 @dataclass(frozen=True, slots=True)
 class HoldResult:
-    """The ILS's answer to placing, changing or cancelling a hold."""
+    """The ILS's answer to placing, changing or cancelling a hold; ``native``: as SIP2."""
 
     ok: bool
     available: bool = False
@@ -220,6 +246,7 @@ class HoldResult:
     expires: datetime | None = None
     code: str = ""
     message: str = ""
+    native: WireMessage | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,12 +265,13 @@ class FeePayment:
 
 @dataclass(frozen=True, slots=True)
 class FeeResult:
-    """The ILS's answer to a payment."""
+    """The ILS's answer to a payment; ``native``: as SIP2."""
 
     ok: bool
     transaction_id: str = ""
     code: str = ""
     message: str = ""
+    native: WireMessage | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -410,6 +438,8 @@ class Circulation(Protocol):
     ) -> IlsLoan | None:
         """Return the open loan of an item, or None when it is not on loan.
 
+        An ILS that tells only that ``patron`` has not got it answers with ``SOMEBODY_ELSE``.
+
         Args:
             patron: who is thought to have it; an ILS that cannot ask by item reads this patron's
                 loans.
@@ -495,6 +525,21 @@ class Fees(Protocol):
         ...
 
 
+class Forwarding(Protocol):
+    """An ILS that speaks SIP2 itself."""
+
+    def forward(self, message: WireMessage, context: ExchangeContext) -> WireMessage | None:
+        """Hand a terminal's message on as it is and return the answer; None = the ILS is silent.
+
+        Only for what changes no loan, or for people whom we did not enrol (decision 4).
+
+        Raises:
+            AdapterUnavailable: nothing was sent.
+            OutcomeUnknown: it was sent, and no answer came.
+        """
+        ...
+
+
 class Catalogue(Protocol):
     """Bibs and items of the ILS. Records are ISO 2709 in UTF-8."""
 
@@ -529,7 +574,7 @@ class Catalogue(Protocol):
         ...
 
 
-class IlsAdapter(Patrons, Circulation, Holds, Fees, Catalogue, Protocol):
+class IlsAdapter(Patrons, Circulation, Holds, Fees, Forwarding, Catalogue, Protocol):
     """One library's ILS.
 
     Attributes:

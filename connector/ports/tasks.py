@@ -38,6 +38,12 @@ class TaskKind(StrEnum):
     """The worker would remove or close too much, or its clock jumped: a person confirms."""
     FEED_STALE = "feed_stale"
     """A roster feed has brought nothing for too long (A16)."""
+    UNKNOWN_OUTCOME = "unknown_outcome"
+    """The ILS cannot tell how a checkout, renewal or return ended: a person looks."""
+    UNKNOWN_PAYMENT = "unknown_payment"
+    """Nobody knows whether a payment reached the ILS; it is never sent again (SIP2 37)."""
+    AWAY_CONFLICT = "away_conflict"
+    """What was done while the ILS was away does not fit what it says now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from pydantic import (
 
 from connector.domain.ids import BranchId, InstitutionId
 from connector.domain.item import ItemRules, Shelving
-from connector.domain.library import BarcodeRule, Library, Mode, StoreFailure
+from connector.domain.library import AwayRules, BarcodeRule, Library, Mode, StoreFailure
 from connector.domain.patron import PinRule
 from connector.domain.policy import LoanPolicy, RenewalBar
 
@@ -162,6 +162,34 @@ class IlsSettings(BaseModel):
         return extra | own if isinstance(own, dict) else extra | {self.adapter: own}
 
 
+class AwaySettings(Table):
+    """What kiosks may do while the library's ILS cannot be reached.
+
+    Attributes:
+        returns: take them, and tell the ILS when it is back; or refuse.
+        checkouts: refuse; or permit enrolled patrons to borrow within the allowance.
+        items: how many items one patron may borrow so.
+        hours: after so long without the ILS nothing more is lent.
+        say_online: 98 says on-line Y all the same, for kiosks that stop at N.
+    """
+
+    returns: Literal["queue", "refuse"] = "queue"
+    checkouts: Literal["refuse", "permit"] = "refuse"
+    items: Annotated[int, Field(ge=1)] = 2
+    hours: Annotated[float, Field(gt=0)] = 24.0
+    say_online: bool = False
+
+    def to_rules(self) -> AwayRules:
+        """Return the rules as the services see them."""
+        return AwayRules(
+            queue_returns=self.returns == "queue",
+            lend=self.checkouts == "permit",
+            items=self.items,
+            hours=self.hours,
+            say_online=self.say_online,
+        )
+
+
 class LibrarySettings(Table):
     """One library, with its ILS."""
 
@@ -178,6 +206,7 @@ class LibrarySettings(Table):
     closing_time: time | None = None
     barcodes: BarcodeSettings = BarcodeSettings()
     items: ItemSettings = ItemSettings()
+    away: AwaySettings = AwaySettings()
     ils: IlsSettings | None = None
 
     def to_library(self, policies: tuple[LoanPolicy, ...]) -> Library:
@@ -204,6 +233,7 @@ class LibrarySettings(Table):
                 domestic_isbn_is_chinese=rules.domestic_isbn_is_chinese,
             ),
             policies=policies,
+            away=self.away.to_rules(),
         )
 
     def branch_ids(self) -> frozenset[BranchId]:

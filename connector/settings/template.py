@@ -37,6 +37,15 @@ mode = {mode}                    # observe: only log | enforce | bypass: the ILS
 # code = "main"
 # name = "Main library"
 
+# While the library system cannot be reached: take returns and tell it later, or refuse them;
+# let enrolled patrons borrow a few items, or refuse.
+# [library.away]
+# returns = "queue"                 # queue | refuse
+# checkouts = "refuse"              # refuse | permit
+# items = 2                         # how many one patron may borrow so
+# hours = 24.0                      # after so long nothing more is lent
+# say_online = false                # 98 says on-line Y all the same, for kiosks that stop at N
+
 # Barcodes that begin so are ours, even when scanned elsewhere.
 # [library.barcodes]
 # prefixes = ["3401"]

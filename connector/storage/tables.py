@@ -54,6 +54,7 @@ __all__ = [
     "circulation_fact",
     "class_membership",
     "consent",
+    "deferred",
     "event",
     "exchange",
     "feed_state",
@@ -67,8 +68,10 @@ __all__ = [
     "liaison",
     "loan",
     "metadata",
+    "mode_switch",
     "outbox",
     "patron_quota",
+    "payment",
     "person",
     "person_key",
     "refusal",
@@ -76,6 +79,7 @@ __all__ = [
     "school_calendar",
     "school_class",
     "task",
+    "terminal_clock",
     "undertaking",
     "violation",
 ]
@@ -796,3 +800,86 @@ feed_state = Table(
     Column("lease_until", UtcDateTime),
 )
 """When a roster feed of the settings last brought something (A16)."""
+
+# --- beside the ILS -------------------------------------------------------------------------------
+
+deferred = Table(
+    "deferred",
+    metadata,
+    Column("seq", _Serial, primary_key=True, autoincrement=True),
+    Column("institution", _Code, nullable=False),
+    Column("verb", _Word, nullable=False),
+    Column("owner", _Code, nullable=False),
+    Column("barcode", String(128), nullable=False),
+    Column("loan_id", ForeignKey("loan.loan_id", ondelete="SET NULL")),
+    Column("occurred_at", UtcDateTime, nullable=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+    Column("branch", _Code),
+    Column("terminal", _Code),
+    Column("terminal_kind", _Word, nullable=False, server_default=""),
+    Column("state", _Word, nullable=False),
+    Column("reason", _Code, nullable=False, server_default=""),
+    Column("sent_at", UtcDateTime),
+    Column("first_absent_at", UtcDateTime),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("tried_at", UtcDateTime),
+    Column("lease_until", UtcDateTime),
+    Column("done_at", UtcDateTime),
+    Column("done_by", _Code, nullable=False, server_default=""),
+    Index(None, "institution", "state", "seq"),
+    Index(None, "owner", "barcode"),
+    Index(None, "loan_id"),
+)
+"""What happened at a kiosk and is still to be told to an ILS, in this order; ``sent_at``: it was
+told once and no answer came, so that the ILS is asked first.
+"""
+
+payment = Table(
+    "payment",
+    metadata,
+    Column("payment_id", _Uuid, primary_key=True),
+    Column("institution", _Code, nullable=False),
+    Column("terminal", _Code, nullable=False),
+    Column("person_id", ForeignKey("person.person_id", ondelete="SET NULL")),
+    Column("dedupe", String(64), nullable=False),
+    Column("amount", _Code, nullable=False),
+    Column("currency", _Word, nullable=False),
+    Column("fee_type", _Word, nullable=False),
+    Column("payment_type", _Word, nullable=False),
+    Column("transaction_id", String(128), nullable=False, server_default=""),
+    Column("asked_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("state", _Word, nullable=False),
+    Column("ils_code", _Code, nullable=False, server_default=""),
+    Column("settled_at", UtcDateTime),
+    Column("settled_by", _Code, nullable=False, server_default=""),
+    Index(None, "institution", "state"),
+    Index(None, "dedupe"),
+    Index(None, "person_id"),
+)
+"""A payment at a kiosk, written before the ILS is told; ``dedupe``: keyed digest of who paid what
+where, so that the same payment is not sent twice.
+"""
+
+mode_switch = Table(
+    "mode_switch",
+    metadata,
+    Column("seq", _Serial, primary_key=True, autoincrement=True),
+    Column("institution", _Code, nullable=False),
+    Column("mode", _Word, nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+    Column("until", UtcDateTime),
+    Column("actor", _Code, nullable=False),
+    Column("reason", Text, nullable=False),
+    Index(None, "institution", "seq"),
+)
+"""A library's mode as a person has switched it (decision 18); the last one that holds counts."""
+
+terminal_clock = Table(
+    "terminal_clock",
+    metadata,
+    Column("terminal", _Code, primary_key=True),
+    Column("offset_s", Integer, nullable=False),
+    Column("measured_at", UtcDateTime, nullable=False),
+)
+"""How far a terminal's clock is ahead of ours (decision 17)."""

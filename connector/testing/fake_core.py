@@ -21,7 +21,7 @@ from connector.errors import (
     UnsupportedOperation,
 )
 from connector.ports.clock import Clock, utc_now
-from connector.ports.ils import Capability
+from connector.ports.ils import API_CAPABILITIES, Capability
 from connector.testing.fake_stock import FakeStock
 from connector.testing.faults import Call, Fault, FaultKind, Script
 
@@ -49,7 +49,7 @@ class FakeCore:
         institution_id: str = "FAKE",
         *,
         name: str = "fake",
-        capabilities: Iterable[Capability] = frozenset(Capability),
+        capabilities: Iterable[Capability] = API_CAPABILITIES,
         zone: str = "Asia/Shanghai",
         now: Clock = utc_now,
         loan_days: int = 30,

@@ -16,8 +16,10 @@ from datetime import date, datetime
 from typing import Any
 
 from connector.domain.ids import Barcode, IlsPatronId
+from connector.domain.wire import WireMessage
 from connector.errors import NotFound, UnexpectedResponse
 from connector.ports.ils import (
+    API_CAPABILITIES,
     BibHit,
     Capability,
     ExchangeContext,
@@ -53,6 +55,11 @@ SIP2_ONLY = frozenset(
 
 class FakeIls(FakeCirculation):
     """The whole port in memory."""
+
+    def forward(self, message: WireMessage, context: ExchangeContext) -> WireMessage | None:
+        """Hand on nothing: nobody speaks SIP2 to it, so that it is silent where it is claimed."""
+        del message, context
+        return self.perform(Capability.FORWARD, lambda: None)
 
     def search_bibs(self, query: str, *, limit: int = 50) -> tuple[BibHit, ...]:
         """Return bibs whose title has every word."""
@@ -214,7 +221,7 @@ def koha_a(**settings: Any) -> FakeIls:
 
 def folio_b(**settings: Any) -> FakeIls:
     """Return ``FOLIO-B``: every capability but a settable due date; its clock runs in UTC."""
-    settings.setdefault("capabilities", frozenset(Capability) - {Capability.SET_DUE_DATE})
+    settings.setdefault("capabilities", API_CAPABILITIES - {Capability.SET_DUE_DATE})
     settings.setdefault("zone", "UTC")
     settings.setdefault("name", "folio")
     return FakeIls("FOLIO-B", **settings)

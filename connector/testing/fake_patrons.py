@@ -10,6 +10,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from connector.domain.ids import IlsPatronId
+from connector.domain.loan import IlsLoan
 from connector.domain.patron import Fee, IlsHold, PatronCounts, PatronFacts, PatronFlag
 from connector.errors import NotFound, UnexpectedResponse
 from connector.ports.ils import (
@@ -72,7 +73,7 @@ class FakePatrons(FakeCore):
                 recalls=0,
                 unavailable_holds=sum(not hold.available for hold in holds),
             ),
-            loans=loans if listed else (),
+            loans=self._as_told(loans) if listed else (),
             loans_complete=listed,
             holds=holds,
             fees=fees,
@@ -82,6 +83,12 @@ class FakePatrons(FakeCore):
             phone=patron.phone,
             home_branch=patron.home_branch,
         )
+
+    def _as_told(self, loans: tuple[IlsLoan, ...]) -> tuple[IlsLoan, ...]:
+        """Return the loans without what this ILS does not tell of them."""
+        if Capability.LOAN_DUE_DATES in self.capabilities:
+            return loans
+        return tuple(replace(loan, due=None, renewals=None, checked_out_at=None) for loan in loans)
 
     def _flags(self, patron: FakePatron, charged: int) -> frozenset[PatronFlag]:
         flags: set[PatronFlag] = set(_DENIED) if self.bar(patron) else set()

@@ -21,6 +21,7 @@ from decimal import Decimal
 
 import pytest
 
+from connector.domain.wire import WireMessage
 from connector.errors import ConnectorError, UnsupportedOperation
 from connector.ports.ils import (
     BlockReason,
@@ -41,6 +42,7 @@ __all__ = ["AdapterSeed", "IlsAdapterContract", "Seed"]
 
 _NO_BIB = "999999999"
 _PATRON = PatronInput("zz-contract", NOBODY, "契约测试", "adult")
+_STATUS = WireMessage("99", {"status_code": "0", "protocol_version": "2.00"})
 _PAYMENT = FeePayment(Decimal(1), "CNY", "01", "00")
 
 _CALLS: Mapping[Capability, Callable[[IlsAdapter], object]] = {
@@ -72,8 +74,9 @@ _CALLS: Mapping[Capability, Callable[[IlsAdapter], object]] = {
     Capability.DELETE_ITEM: lambda ils: ils.delete_item(NO_ITEM),
     Capability.LOAN_RULES: lambda ils: ils.loan_rules(),
     Capability.FETCH_CHANGES: lambda ils: list(ils.fetch_changes(datetime.now(UTC))),
+    Capability.FORWARD: lambda ils: ils.forward(_STATUS, context()),
 }
-"""How to ask for each operation without doing anything; two capabilities have no method."""
+"""How to ask for each operation without doing anything; three capabilities have no method."""
 
 _MAKERS = frozenset({Capability.UPSERT_PATRON, Capability.ADD_BIB})
 """What cannot be asked for without making something; other tests do it and clean up."""
