@@ -32,6 +32,7 @@ from connector.services.exchange import ExchangeService
 from connector.services.feeds import FeedService
 from connector.services.figures import FigureService
 from connector.services.lists import ListService
+from connector.services.loan_rules import LoanRuleCheck
 from connector.services.losses import LossService
 from connector.services.older_cards import OlderCards
 from connector.services.patrons import PatronService
@@ -74,6 +75,7 @@ class Application:
     patrons: PatronService
     settlement: Settlement
     losses: LossService
+    loan_rules: LoanRuleCheck
     gateway: Gateway
 
     # from a roster to a card, and back
@@ -201,6 +203,7 @@ def build(
         patrons=patrons,
         settlement=part.settlement(),
         losses=LossService(libraries, adapters, store.ledger, now),
+        loan_rules=part.loan_rules(),
         gateway=part.gateway(terminals, circulation, patrons),
         enrolment=enrolment,
         consents=part.consents(),

@@ -30,6 +30,7 @@ from connector.services.exchange import ExchangeService
 from connector.services.facts import FactReader
 from connector.services.feeds import Feed, FeedService
 from connector.services.lists import ListService
+from connector.services.loan_rules import LoanRuleCheck
 from connector.services.older_cards import OlderCards
 from connector.services.patrons import PatronService
 from connector.services.privacy import PrivacyService
@@ -45,6 +46,7 @@ from connector.sip2.screen import ScreenTexts
 from connector.sip2.terminal import (
     Terminal,
 )
+from connector.storage.overview import Overview
 from connector.storage.store import Store
 
 __all__ = ["Parts"]
@@ -108,6 +110,16 @@ class Parts:
             ledger=self.store.ledger,
             now=self.now,
             apart=timedelta(seconds=self.settings.sip2.settle_apart_s),
+        )
+
+    def loan_rules(self) -> LoanRuleCheck:
+        """Whether each ILS lends as the policy says."""
+        return LoanRuleCheck(
+            libraries=self.libraries,
+            adapters=self.adapters,
+            due_dates=Overview(self.store.database),
+            category=self.settings.enrolment.category,
+            now=self.now,
         )
 
     def gateway(

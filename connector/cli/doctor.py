@@ -20,6 +20,7 @@ from connector.bootstrap import Application
 from connector.cli.context import CliContext, explain, json_option, pass_cli, write_json
 from connector.cli.doctor_privacy import check_files, check_keys_backup, check_retention
 from connector.domain.ids import InstitutionId
+from connector.domain.library import RuleMismatch
 from connector.domain.policy import select_policy
 from connector.enrolment.consent_texts import TextKind
 from connector.errors import (
@@ -29,8 +30,7 @@ from connector.errors import (
     StorageUnavailable,
 )
 from connector.plugins.hookspecs import HealthResult
-from connector.ports.ils import Capability, IlsAdapter
-from connector.services.policy_check import compare_rules
+from connector.ports.ils import IlsAdapter
 from connector.settings import Settings
 from connector.storage.crypto import Keyring
 from connector.storage.migrate import check_database, check_writing
@@ -256,26 +256,22 @@ def _check_adapter(adapter: IlsAdapter) -> HealthResult:
 def _rule_checks(app: Application, adapter: IlsAdapter) -> Iterator[Check]:
     code = adapter.institution_id
     name = f"loan rules {code}"
-    if Capability.LOAN_RULES not in adapter.capabilities:
-        message = f"{adapter.name} cannot tell its own loan rules."
-        yield Check(name, "warn", message, "Compare them by hand.")
-        return
-    library = app.libraries[code]
-    policy = select_policy(
-        library.policies, app.settings.enrolment.category, library.today(app.now())
-    )
-    if policy is None:
-        return
     try:
-        rules = adapter.loan_rules()
+        report = app.loan_rules.check(code)
     except AdapterError as err:
         yield _failed(name, err)
         return
-    mismatches = compare_rules(
-        policy, rules, obeys_due_dates=Capability.SET_DUE_DATE in adapter.capabilities
+    status: Literal["warn", "fail"] = (
+        "fail" if app.libraries[code].rule_mismatch is RuleMismatch.REFUSE else "warn"
     )
-    if not mismatches:
-        yield Check(name, "ok", f"They let the policy {policy.version} work.")
-    for mismatch in mismatches:
+    for mismatch in report.mismatches:
         remedy = f"Change {mismatch.setting} in the library system."
-        yield Check(name, "warn", f"{mismatch}.", remedy)
+        yield Check(name, status, f"{mismatch}.", remedy)
+    if report.differing:
+        message = f"{report.differing} of the last {report.loans} loans got another due date."
+        yield Check(name, status, message, "Mend the loan period of its student category.")
+    elif not report.is_told and not report.loans:
+        message = f"{adapter.name} cannot tell its own loan rules, and no loan has shown them yet."
+        yield Check(name, "warn", message, "Compare them by hand.")
+    elif report.lets_policy_work:
+        yield Check(name, "ok", "They let the policy work.")

@@ -60,6 +60,7 @@ async def _run(app: Application, parts: frozenset[str], drain_s: float) -> None:
         loop.add_signal_handler(signum, stop.set)
     app.plugins.startup(app.info)
     try:
+        await asyncio.to_thread(_check_loan_rules, app)
         async with contextlib.AsyncExitStack() as stack:
             if "worker" in parts:
                 await stack.enter_async_context(working(app))
@@ -69,6 +70,16 @@ async def _run(app: Application, parts: frozenset[str], drain_s: float) -> None:
             _log.info("service.stopping")
     finally:
         app.plugins.shutdown(app.info)
+
+
+def _check_loan_rules(app: Application) -> None:
+    """Refuse to start where a library chose so and its ILS lends by other rules (scenario 31)."""
+    barred = app.loan_rules.list_barred()
+    if barred:
+        raise ConfigurationError(
+            f"The library system of {', '.join(barred)} lends by other rules than the policy.",
+            'See: onecard doctor. Mend its rules, or set rule_mismatch = "warn".',
+        )
 
 
 @contextlib.asynccontextmanager

@@ -15,7 +15,15 @@ from connector.domain.ids import Barcode, InstitutionId, ItemId
 from connector.domain.item import ItemRules
 from connector.domain.policy import LoanPolicy
 
-__all__ = ["AwayRules", "BarcodeRule", "Library", "Mode", "StoreFailure", "resolve_owners"]
+__all__ = [
+    "AwayRules",
+    "BarcodeRule",
+    "Library",
+    "Mode",
+    "RuleMismatch",
+    "StoreFailure",
+    "resolve_owners",
+]
 
 _LONGEST_CLOSURE_DAYS = 366
 
@@ -35,6 +43,16 @@ class StoreFailure(StrEnum):
 
     CLOSED = "closed"
     OPEN = "open"
+
+
+class RuleMismatch(StrEnum):
+    """What to do where the ILS lends by other rules than the policy (scenario 31)."""
+
+    WARN = "warn"
+    REFUSE = "refuse"
+    """Do not start to serve."""
+    CORRECT = "correct"
+    """Give each loan the policy's due date afterwards, where the ILS can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +113,7 @@ class Library:
     language: str = "zh"
     mode: Mode = Mode.ENFORCE
     store_failure: StoreFailure = StoreFailure.CLOSED
+    rule_mismatch: RuleMismatch = RuleMismatch.WARN
     closed_dates: frozenset[date] = frozenset()
     closed_weekdays: frozenset[int] = frozenset()
     closing_time: time | None = None

@@ -37,8 +37,8 @@ from connector.services.desk import (
     EarlyRefusal,
     Exchange,
     Lending,
+    agree_on_due,
     context_for_ils,
-    dates_differ,
     patron_bar,
     reason_of,
 )
@@ -278,8 +278,7 @@ class Checkout:
         )
 
     def _opened(self, lending: Lending, loan: Loan, result: CheckoutResult) -> CirculationAnswer:
-        due = result.due or lending.decision.due
-        mismatch = dates_differ(due, lending.decision.due, lending.library)
+        due, mismatch = agree_on_due(lending, result.due)
         in_time = lending.exchange.slot.claim()
         row = self._desk.ledger.record_open(
             loan.loan_id,

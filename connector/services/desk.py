@@ -39,6 +39,7 @@ from connector.ports.ils import (
 )
 from connector.ports.ledger import Ledger, Place, Verb
 from connector.services.facts import FactReader, ItemView, PatronView
+from connector.services.loan_rules import correct_due_date
 
 __all__ = [
     "STORE_DOWN",
@@ -48,6 +49,7 @@ __all__ = [
     "EarlyRefusal",
     "Exchange",
     "Lending",
+    "agree_on_due",
     "context_for_ils",
     "dates_differ",
     "patron_bar",
@@ -338,6 +340,20 @@ def reason_of(err: AdapterError) -> Reason:
     if isinstance(err, UnsupportedOperation):
         return Reason.NOT_SUPPORTED
     return Reason.ILS_UNAVAILABLE
+
+
+def agree_on_due(lending: Lending, told: datetime | None) -> tuple[datetime | None, bool]:
+    """Return the due date of a loan that the ILS made or renewed, and whether it differs from the
+    policy's (decision 11); a differing one is corrected where the library chose so.
+    """
+    wanted = lending.decision.due
+    due = told or wanted
+    if wanted is None or not dates_differ(due, wanted, lending.library):
+        return due, False
+    barcode = lending.item.item.barcode
+    if correct_due_date(lending.library, lending.adapter, barcode, wanted):
+        return wanted, False
+    return due, True
 
 
 def dates_differ(due: datetime | None, wanted: datetime | None, library: Library) -> bool:

@@ -295,15 +295,18 @@ class FactReader:
     def _adoption(
         self, item: ItemId, ils_loan: IlsLoan, library: Library, origin: LoanOrigin
     ) -> Adoption:
+        due = ils_loan.due
         try:
             view = self.read_item(item, library)
             language, clc_class = view.classification.language, view.clc_class
+            if due is None and view.record is not None:
+                due = view.record.due
         except AdapterError:
             language, clc_class = LanguageClass.UNKNOWN, ""
         return Adoption(
             item,
             language,
-            ils_loan.due,
+            due,
             ils_loan.renewals or 0,
             ils_loan.checked_out_at,
             origin=origin,

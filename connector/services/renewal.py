@@ -33,8 +33,8 @@ from connector.services.desk import (
     EarlyRefusal,
     Exchange,
     Lending,
+    agree_on_due,
     context_for_ils,
-    dates_differ,
     patron_bar,
     reason_of,
 )
@@ -269,7 +269,7 @@ class Renewal:
         renewals: int,
         result: CheckoutResult | None,
     ) -> CirculationAnswer:
-        mismatch = dates_differ(due, lending.decision.due, lending.library)
+        due, mismatch = agree_on_due(lending, due)
         try:
             saved = self._desk.ledger.record_renewal(
                 row.loan_id,

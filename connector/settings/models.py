@@ -30,7 +30,14 @@ from pydantic import (
 
 from connector.domain.ids import BranchId, InstitutionId
 from connector.domain.item import ItemRules, Shelving
-from connector.domain.library import AwayRules, BarcodeRule, Library, Mode, StoreFailure
+from connector.domain.library import (
+    AwayRules,
+    BarcodeRule,
+    Library,
+    Mode,
+    RuleMismatch,
+    StoreFailure,
+)
 from connector.domain.patron import PinRule
 from connector.domain.policy import LoanPolicy, RenewalBar
 
@@ -200,6 +207,7 @@ class LibrarySettings(Table):
     language: Literal["zh", "en"] = "zh"
     mode: Mode = Mode.ENFORCE
     store_failure: StoreFailure = StoreFailure.CLOSED
+    rule_mismatch: RuleMismatch = RuleMismatch.WARN
     branches: tuple[Branch, ...] = ()
     closed_dates: frozenset[date] = frozenset()
     closed_weekdays: frozenset[Weekday] = frozenset()
@@ -220,6 +228,7 @@ class LibrarySettings(Table):
             language=self.language,
             mode=self.mode,
             store_failure=self.store_failure,
+            rule_mismatch=self.rule_mismatch,
             closed_dates=self.closed_dates,
             closed_weekdays=self.closed_weekdays,
             closing_time=self.closing_time,

@@ -29,6 +29,7 @@ timezone = {timezone}
 language = "zh"                     # zh | en: screen messages where the kiosk does not say
 mode = {mode}                    # observe: only log | enforce | bypass: the ILS decides alone
 # store_failure = "closed"          # when our database is down; open = the ILS decides alone
+# rule_mismatch = "warn"            # where its rules differ: warn | refuse (to start) | correct
 # closed_weekdays = ["monday"]
 # closed_dates = [2026-10-01, 2026-10-02]
 # closing_time = 17:30:00           # a return in a book drop takes effect at the last closing

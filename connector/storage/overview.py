@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
+
+from sqlalchemy import func, select
 
 from connector.domain.ids import Barcode, InstitutionId, ItemId, LoanId, PatronId
 from connector.domain.loan import LoanState
+from connector.storage import tables
 from connector.storage.engine import Database
 
 __all__ = ["Overview", "RefusalCount"]
+
+_LOAN = tables.loan.c
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,18 @@ class Overview:
             "SELECT person_id, institution FROM ils_account ORDER BY institution, person_id", ()
         )
         return tuple((PatronId(row[0]), InstitutionId(row[1])) for row in rows)
+
+    def count_due_dates(self, lender: InstitutionId, since: datetime) -> tuple[int, int]:
+        """Return loans opened since then in an ILS that were not made elsewhere, and how many of
+        them have another due date than the policy's.
+        """
+        with self._database.read() as connection:
+            row = connection.execute(
+                select(func.count(), func.count().filter(_LOAN.due_mismatch)).where(
+                    _LOAN.institution == lender, _LOAN.opened_at >= since, _LOAN.origin == "gateway"
+                )
+            ).one()
+        return row[0], row[1]
 
     def list_unknown_items(self) -> tuple[ItemId, ...]:
         """Return items whose language nobody knows: a task for staff (decision 13)."""
