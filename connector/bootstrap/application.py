@@ -13,7 +13,6 @@ from importlib import metadata
 from connector.bootstrap.edges import build_adapters, build_terminal, close_all
 from connector.bootstrap.parts import Parts
 from connector.domain.ids import InstitutionId, TerminalId
-from connector.domain.library import Library
 from connector.errors import ConnectorError
 from connector.plugins.hookspecs import AppInfo
 from connector.plugins.manager import Plugins, build_plugins
@@ -34,6 +33,7 @@ from connector.services.figures import FigureService
 from connector.services.lists import ListService
 from connector.services.loan_rules import LoanRuleCheck
 from connector.services.losses import LossService
+from connector.services.modes import LibraryModes
 from connector.services.older_cards import OlderCards
 from connector.services.patrons import PatronService
 from connector.services.privacy import PrivacyService
@@ -59,13 +59,14 @@ class Application:
     """Everything that is built, ready to be called.
 
     Attributes:
+        libraries: with the mode that holds now.
         terminals: by login.
     """
 
     settings: Settings
     store: Store
     plugins: Plugins
-    libraries: Mapping[InstitutionId, Library]
+    libraries: LibraryModes
     adapters: Mapping[InstitutionId, IlsAdapter]
     terminals: Mapping[TerminalId, Terminal]
     now: Clock
@@ -165,9 +166,9 @@ def build(
         StorageUnavailable: the database cannot be reached.
     """
     plugins = build_plugins(disabled=settings.plugins.disabled)
-    libraries = {library.code: library for library in settings.domain_libraries()}
+    configured = {library.code: library for library in settings.domain_libraries()}
     terminals = {
-        TerminalId(terminal.login): build_terminal(terminal, libraries)
+        TerminalId(terminal.login): build_terminal(terminal, configured)
         for terminal in settings.sip2.terminals
     }
     if adapters is None:
@@ -178,7 +179,8 @@ def build(
         except ConnectorError:
             close_all(adapters)
             raise
-    store.institutions.save(tuple(libraries.values()))
+    store.institutions.save(tuple(configured.values()))
+    libraries = LibraryModes(configured, store.modes, now)
     part = Parts(
         settings,
         store=store,

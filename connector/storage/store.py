@@ -24,6 +24,7 @@ from connector.storage.repositories.institutions import StoredInstitutions
 from connector.storage.repositories.item_facts import StoredItemFacts
 from connector.storage.repositories.ledger import StoredLedger
 from connector.storage.repositories.lists import StoredLists
+from connector.storage.repositories.modes import StoredModes
 from connector.storage.repositories.people import StoredPeople
 from connector.storage.repositories.privacy import StoredPrivacy
 from connector.storage.repositories.rosters import StoredRosters
@@ -67,6 +68,7 @@ class Store:
         self.privacy = StoredPrivacy(self.work)
         self.outbox = Outbox(self.work)
         self.institutions = StoredInstitutions(self.work)
+        self.modes = StoredModes(self.work)
 
     def close(self) -> None:
         """Close every connection."""
