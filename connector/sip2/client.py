@@ -1,7 +1,9 @@
 """A blocking SIP2 client: for the channel to an ILS that speaks SIP2, the command line and tests.
 
 Nothing here retries a request on its own account: it is sent again only when the other side said
-that it did not understand it (96), which means that it did nothing. Rules for callers:
+that it did not understand it (96), which means that it did nothing. An unreadable answer is asked
+for again (97), which executes nothing; a 96 in answer to that is the end, because the request has
+been carried out. Rules for callers:
 
 - the constructor raises ``OSError``: nothing was sent;
 - ``exchange`` raises ``TimeoutError`` or ``RemoteProtocolError``: the request may have been carried
@@ -31,6 +33,8 @@ __all__ = ["Sip2Client"]
 
 _MAX_RESENDS = 3
 _RECEIVE_BYTES = 64 * 1024
+_KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+"""Seconds, seconds, probes: a dead peer shows before the next person scans a card."""
 
 
 class Sip2Client:
@@ -71,6 +75,9 @@ class Sip2Client:
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in _KEEP_ALIVE.items():
+                if hasattr(socket, name):
+                    sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
             self._socket = (
                 sock
                 if tls is None
@@ -106,21 +113,45 @@ class Sip2Client:
         except OSError:
             return False
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it is open and nothing was received since the last answer; looks without waiting.
+
+        What waits to be read could be taken for the next answer: close such a connection.
+        """
+        while not (self._closed or self._frames) and self._buffer.is_empty:
+            try:
+                self._socket.settimeout(0)
+                data = self._socket.recv(_RECEIVE_BYTES)
+            except (BlockingIOError, ssl.SSLWantReadError):
+                return True
+            except OSError:
+                return False
+            if not data:
+                return False
+            self._frames.extend(self._buffer.feed(data))  # the LF of a CRLF is no frame
+        return False
+
     def close(self) -> None:
         """Close; may be called again."""
         self._closed = True
         self._socket.close()
 
-    def login(self, user: str, password: str, location: str = "") -> bool:
+    def login(
+        self, user: str, password: str, location: str = "", *, timeout_s: float | None = None
+    ) -> bool:
         """Send 93 and return whether the server said yes."""
         fields = [("CN", user), ("CO", password)]
         if location:
             fields.append(("CP", location))
         request = Message("93", {"uid_algorithm": "0", "pwd_algorithm": "0"}, fields)
-        return self.exchange(request).fixed.get("ok") == "1"
+        return self.exchange(request, timeout_s=timeout_s).fixed.get("ok") == "1"
 
-    def exchange(self, message: Message) -> Message:
+    def exchange(self, message: Message, *, timeout_s: float | None = None) -> Message:
         """Send the request and return its answer.
+
+        Args:
+            timeout_s: for this exchange, instead of the connection's own.
 
         Returns:
             the answer of the pair, or a 98: a server may answer anything with its status when that
@@ -133,7 +164,7 @@ class Sip2Client:
             TimeoutError: no answer in time.
             LocalProtocolError: this connection had been closed before; nothing was sent.
         """
-        frame = self.exchange_frame(message)
+        frame = self.exchange_frame(message, timeout_s=timeout_s)
         if frame.message is None:
             raise self._fail("unreadable")
         expected = answer_code(message.code)
@@ -141,7 +172,7 @@ class Sip2Client:
             raise self._fail("wrong_pair")
         return frame.message
 
-    def exchange_frame(self, message: Message) -> Frame:
+    def exchange_frame(self, message: Message, *, timeout_s: float | None = None) -> Frame:
         """Like ``exchange``, but return any frame, with its checksum verdict and its oddities."""
         sequence = self._next_sequence()
         data = encode(
@@ -150,7 +181,8 @@ class Sip2Client:
             sequence=sequence,
             error_detection=sequence is not None,
         )
-        return self._exchange(data, sequence)
+        within_s = self._timeout_s if timeout_s is None else timeout_s
+        return self._exchange(data, sequence, time.monotonic() + within_s)
 
     def exchange_raw(self, raw: bytes) -> bytes:
         """Send the bytes, with a terminator if they lack one; return the next frame without it."""
@@ -158,27 +190,29 @@ class Sip2Client:
             raw += self.profile.terminator.encode("ascii")
         return self._transact(raw, time.monotonic() + self._timeout_s)
 
-    def _exchange(self, data: bytes, sequence: str | None) -> Frame:
-        until = time.monotonic() + self._timeout_s
+    def _exchange(self, data: bytes, sequence: str | None, until: float) -> Frame:
         to_send = data
         for _ in range(_MAX_RESENDS + 1):
             frame = decode(self._transact(to_send, until), self.profile)
             while (
                 sequence is not None
+                and to_send is data  # what comes again after 97 may come with another number
                 and frame.code != "96"
                 and frame.sequence is not None
                 and frame.sequence != sequence
             ):  # the answer to an earlier message (SIP2 2.00: "discard")
                 frame = decode(self._receive(until), self.profile)
             if frame.code == "96":
-                to_send = data
-            elif frame.checksum is Checksum.BAD and self.profile.checksum is ChecksumPolicy.STRICT:
+                if to_send is not data:
+                    break  # it has answered the request, and cannot tell how
+                continue
+            if frame.checksum is Checksum.BAD and self.profile.checksum is ChecksumPolicy.STRICT:
                 to_send = encode(
                     Message("97", {}, []), self.profile, error_detection=sequence is not None
                 )
             else:
                 return frame
-        raise self._fail("not_understood" if frame.code == "96" else "bad_checksum")
+        raise self._fail("not_understood" if to_send is data else "bad_checksum")
 
     def _next_sequence(self) -> str | None:
         if self.profile.error_detection == "never":

@@ -33,6 +33,11 @@ class FrameBuffer:
         self._skipping = False
         self.overflows = 0
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no part of a frame waits for its end."""
+        return not self._parts and not self._skipping
+
     def feed(self, data: bytes) -> list[bytes]:
         """Take what was received; return the frames that it completes, without terminators, never
         empty ones.

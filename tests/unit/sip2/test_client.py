@@ -163,6 +163,49 @@ def test_bad_checksum_brings_97_not_the_request(script):
     assert server.seen[1] == b"97AZFEF5\r"
 
 
+def test_96_in_answer_to_97_does_not_bring_the_request_again(script):
+    server = script(lambda raw: status_reply(raw)[:-5] + b"0000\r", b"96AZFEF6\r", keep_open=True)
+    with (
+        open_client(server.port) as client,
+        pytest.raises(RemoteProtocolError, match="bad_checksum"),
+    ):
+        client.exchange(STATUS)
+    assert [raw[:2] for raw in server.seen] == [b"99", b"97"]
+
+
+def test_answer_to_97_may_have_another_number(script):
+    again = encode(
+        Message("98", {}, [("AO", "AGAIN")]), WireProfile(), sequence="7", error_detection=True
+    )
+    server = script(lambda raw: status_reply(raw)[:-5] + b"0000\r", again)
+    with open_client(server.port) as client:
+        assert client.exchange(STATUS).get("AO") == "AGAIN"
+
+
+def test_a_connection_is_quiet_only_without_bytes_that_nobody_asked_for(script, eventually):
+    server = script(lambda raw: status_reply(raw) + b"\n", lambda raw: status_reply(raw) + b"98Y")
+    with open_client(server.port) as client:
+        client.exchange(STATUS)
+        assert client.is_quiet
+        client.exchange(STATUS)
+        eventually(lambda: not client.is_quiet)
+        assert not client.is_quiet
+
+
+def test_a_quiet_connection_over_tls(serve, tls_pair):
+    running = serve(tls=tls_pair[0])
+    with open_client(running.port, tls=tls_pair[1], server_hostname="localhost") as client:
+        assert client.is_quiet
+        assert client.exchange(STATUS).code == "98"
+        assert client.is_quiet
+
+
+def test_one_exchange_may_have_its_own_time(script):
+    server = script(b"98Y", keep_open=True)
+    with open_client(server.port, timeout_s=30) as client, pytest.raises(TimeoutError):
+        client.exchange(STATUS, timeout_s=0.1)
+
+
 def test_bad_checksums_for_ever(script):
     server = script(*[b"98YYYYNN60000320261121    1200002.00AOX|BXY|AY0AZ0000\r"] * 4)
     with (
