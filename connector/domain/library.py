@@ -5,13 +5,14 @@ Nothing here reads settings or talks to an ILS. Rules: decisions 1, 2, 11, 13, 1
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from connector.domain.ids import Barcode, InstitutionId, ItemId
+from connector.domain.barcodes import BarcodeRule
+from connector.domain.ids import InstitutionId, ItemId
 from connector.domain.item import ItemRules
 from connector.domain.policy import LoanPolicy
 
@@ -22,6 +23,7 @@ __all__ = [
     "Mode",
     "RuleMismatch",
     "StoreFailure",
+    "is_misread",
     "resolve_owners",
 ]
 
@@ -75,29 +77,6 @@ class AwayRules:
 
 
 @dataclass(frozen=True, slots=True)
-class BarcodeRule:
-    """How a library's barcodes are recognised and normalised.
-
-    Attributes:
-        prefixes: item barcodes that begin so belong to this library (WH/T 74 institution prefix, or
-            an own range).
-        strip_prefix: text to cut off before the ILS is asked, such as the ISIL and a colon.
-        upper: fold to upper case.
-    """
-
-    prefixes: tuple[str, ...] = ()
-    strip_prefix: str = ""
-    upper: bool = False
-
-    def normalise(self, scanned: str) -> Barcode:
-        """Return the barcode as this library writes it."""
-        if not scanned.isprintable():
-            scanned = "".join(character for character in scanned if character.isprintable())
-        text = scanned.strip().removeprefix(self.strip_prefix)
-        return Barcode(text.upper() if self.upper else text)
-
-
-@dataclass(frozen=True, slots=True)
 class Library:
     """A member library.
 
@@ -117,7 +96,7 @@ class Library:
     closed_dates: frozenset[date] = frozenset()
     closed_weekdays: frozenset[int] = frozenset()
     closing_time: time | None = None
-    barcodes: BarcodeRule = BarcodeRule()
+    barcodes: BarcodeRule = field(default_factory=BarcodeRule)
     item_rules: ItemRules = field(default_factory=ItemRules)
     policies: tuple[LoanPolicy, ...] = ()
     away: AwayRules = AwayRules()
@@ -157,17 +136,27 @@ def resolve_owners(
 
     Source: decision 2.
     """
+    text, owners = _find_owners(scanned, local, libraries)
+    return tuple([ItemId(library.code, library.barcodes.normalise(text)) for library in owners])
+
+
+def is_misread(scanned: str, local: Library, libraries: Iterable[Library]) -> bool:
+    """Say whether no library that the scanned barcode may be of could have such a check digit."""
+    text, owners = _find_owners(scanned, local, libraries)
+    return all(library.barcodes.is_misread(text) for library in owners)
+
+
+def _find_owners(
+    scanned: str, local: Library, libraries: Iterable[Library]
+) -> tuple[str, Sequence[Library]]:
+    """Return the barcode without the ISIL that names its owner, and who may own it: at least
+    one.
+    """
     text = scanned.strip()
     by_prefix = []
     for library in libraries:
         if library.isil and text.startswith(library.isil + ":"):
-            barcode = text.removeprefix(library.isil + ":")
-            return (ItemId(library.code, library.barcodes.normalise(barcode)),)
-        if text.startswith(library.barcodes.prefixes):
+            return text.removeprefix(library.isil + ":"), (library,)
+        if library.barcodes.claims(text):
             by_prefix.append(library)
-    return tuple(
-        [
-            ItemId(library.code, library.barcodes.normalise(text))
-            for library in by_prefix or (local,)
-        ]
-    )
+    return text, by_prefix or (local,)

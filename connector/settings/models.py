@@ -16,7 +16,7 @@ from datetime import date, time
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -26,8 +26,10 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    model_validator,
 )
 
+from connector.domain.barcodes import CheckDigit
 from connector.domain.ids import BranchId, InstitutionId
 from connector.domain.item import ItemRules, Shelving
 from connector.domain.library import (
@@ -128,11 +130,22 @@ class Branch(Table):
 
 
 class BarcodeSettings(Table):
-    """How a library's item barcodes are recognised and written."""
+    """How a library's item barcodes are recognised, written and checked; see ``BarcodeRule``."""
 
     prefixes: tuple[str, ...] = ()
     strip_prefix: str = ""
+    strip_isil: bool = False
+    codabar: bool = False
     upper: bool = False
+    digits: Annotated[int, Field(ge=0, le=64)] = 0
+    check_digit: CheckDigit = CheckDigit.NONE
+    strip_check_digit: bool = False
+
+    @model_validator(mode="after")
+    def _a_stripped_digit_is_known_by_the_length(self) -> Self:
+        if self.strip_check_digit and not (self.digits and self.check_digit != CheckDigit.NONE):
+            raise ValueError("strip_check_digit needs digits, and a check_digit")
+        return self
 
 
 class ShelvingRule(Table):

@@ -51,7 +51,12 @@ mode = {mode}                    # observe: only log | enforce | bypass: the ILS
 # [library.barcodes]
 # prefixes = ["3401"]
 # strip_prefix = ""
+# strip_isil = false                # CN-500230-1:0001234 is 0001234
+# codabar = false                   # A0001234B is 0001234
 # upper = false
+# digits = 7                        # numbers are so long: zeros in front are added or cut off
+# check_digit = "none"              # none | mod10 | codabar14: a wrong one is refused as misread
+# strip_check_digit = false         # the library system writes them without it; needs digits
 
 # What the catalogue cannot say: patterns on item_type, permanent_location, call_number,
 # barcode or collection.

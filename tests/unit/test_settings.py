@@ -191,6 +191,18 @@ shelving = "reference"
     assert library.policies == (STUDENT,)
 
 
+def test_a_stripped_check_digit_needs_a_length():
+    with pytest.raises(ConfigurationError, match="strip_check_digit needs digits"):
+        parse(MINIMAL + '[library.barcodes]\nstrip_check_digit = true\ncheck_digit = "mod10"\n')
+    settings = parse(
+        MINIMAL
+        + '[library.barcodes]\nstrip_check_digit = true\ncheck_digit = "mod10"\ndigits = 8\n'
+    )
+    (library,) = settings.domain_libraries()
+    assert library.barcodes.normalise("000012344") == Barcode("00001234")
+    assert library.barcodes.is_misread("000012345")
+
+
 def test_policy_versions_follow_their_dates():
     settings = parse(
         MINIMAL
