@@ -14,7 +14,14 @@ from connector.domain.library import Library
 from connector.errors import AdapterError, OutcomeUnknown
 from connector.log import get_logger
 from connector.ports.ils import Capability, CheckinResult
-from connector.services.desk import STORE_DOWN, CheckinAnswer, CirculationDesk, Exchange, reason_of
+from connector.services.desk import (
+    STORE_DOWN,
+    CheckinAnswer,
+    CirculationDesk,
+    Exchange,
+    reason_of,
+    reason_of_read,
+)
 
 __all__ = ["Checkin"]
 
@@ -40,7 +47,7 @@ class Checkin:
             _log.exception("store.unavailable", institution=library.code)
             item = local
         except AdapterError as err:
-            return CheckinAnswer(ok=False, item=local, reason=reason_of(err))
+            return CheckinAnswer(ok=False, item=local, reason=reason_of_read(err))
         if item is None:
             return CheckinAnswer(ok=False, item=local, reason=Reason.AMBIGUOUS_ITEM)
         returned_at = self._effective_date(exchange, item)

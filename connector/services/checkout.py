@@ -41,6 +41,7 @@ from connector.services.desk import (
     context_for_ils,
     patron_bar,
     reason_of,
+    reason_of_read,
 )
 from connector.services.facts import count_quota
 from connector.services.renewal import NOT_SENT, Renewal
@@ -72,7 +73,7 @@ class Checkout:
         except STORE_DOWN:
             return self._without_store(exchange, library)
         except AdapterError as err:
-            return CirculationAnswer(ok=False, reason=reason_of(err))
+            return CirculationAnswer(ok=False, reason=reason_of_read(err))
         try:
             return self._enforce(prepared)
         except STORE_DOWN:

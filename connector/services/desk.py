@@ -20,6 +20,7 @@ from connector.domain.patron import PatronStanding, PinRule
 from connector.domain.policy import LoanPolicy
 from connector.errors import (
     AdapterError,
+    AdapterUnavailable,
     OutcomeUnknown,
     StorageConflict,
     StorageUnavailable,
@@ -55,6 +56,7 @@ __all__ = [
     "patron_bar",
     "pin_to_check",
     "reason_of",
+    "reason_of_read",
 ]
 
 _log = get_logger(__name__)
@@ -205,10 +207,20 @@ class CirculationDesk:
     def read_patron(
         self, exchange: Exchange, library: Library, standing: PatronStanding
     ) -> PatronView:
-        """Read the patron once, with the PIN that is to be checked."""
-        return self.facts.read_patron(
-            standing, exchange.scanned_patron, library, exchange.place, pin=pin_to_check(exchange)
-        )
+        """Read the patron once, with the PIN that is to be checked.
+
+        Raises:
+            AdapterError: the ILS cannot be asked; a read that got no answer has changed nothing,
+                and is ``AdapterUnavailable`` too.
+        """
+        pin = pin_to_check(exchange)
+        try:
+            return self.facts.read_patron(
+                standing, exchange.scanned_patron, library, exchange.place, pin=pin
+            )
+        except OutcomeUnknown as err:
+            adapter = self.adapters[library.code]
+            raise AdapterUnavailable(adapter.name, library.code, "no_answer") from err
 
     def narrow(
         self, decision: Decision, action: str, exchange: Exchange, view: PatronView, item: ItemView
@@ -354,6 +366,14 @@ def agree_on_due(lending: Lending, told: datetime | None) -> tuple[datetime | No
     if correct_due_date(lending.library, lending.adapter, barcode, wanted):
         return wanted, False
     return due, True
+
+
+def reason_of_read(err: AdapterError) -> Reason:
+    """Return the reason that stands for an adapter's error while the ILS was only asked.
+
+    A read that went without an answer has changed nothing: the ILS is away, no more.
+    """
+    return Reason.ILS_UNAVAILABLE if isinstance(err, OutcomeUnknown) else reason_of(err)
 
 
 def dates_differ(due: datetime | None, wanted: datetime | None, library: Library) -> bool:

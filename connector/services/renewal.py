@@ -37,6 +37,7 @@ from connector.services.desk import (
     context_for_ils,
     patron_bar,
     reason_of,
+    reason_of_read,
 )
 from connector.services.facts import PatronView, count_quota
 
@@ -182,7 +183,7 @@ class Renewal:
         try:
             item = self._desk.facts.read_item(row.item, lender)
         except AdapterError as err:
-            return CirculationAnswer(ok=False, reason=reason_of(err))
+            return CirculationAnswer(ok=False, reason=reason_of_read(err))
         decision = decide_renewal(
             policy,
             standing=view.standing,
