@@ -8,8 +8,9 @@ Rules, reading: the checksum is verified on the bytes as received; then the whol
 only then it is split, because the second byte of 117 GBK and 85 Big5 characters equals ``|``.
 Unknown tags are kept in order, with repeats.
 Rules, writing: required tags always, in the standard's order, the others after them, unknown ones
-last and in the order given; no delimiter, CR, LF, NUL or other control character inside a value;
-values end on a character boundary.
+last and in the order given (a message that is ``in_order`` keeps its own order, and what it lacks
+comes last); no delimiter, CR, LF, NUL or other control character inside a value; values end on a
+character boundary.
 """
 
 from __future__ import annotations
@@ -67,11 +68,13 @@ class Message:
         fixed: values of the fixed part by the names in ``spec``; at full length when they come from
             ``decode``.
         fields: (tag, value), unknown tags and repeats included.
+        in_order: the fields go out as they stand, not in the standard's order: an ILS's own answer.
     """
 
     code: str
     fixed: dict[str, str] = field(default_factory=dict)
     fields: list[tuple[str, str]] = field(default_factory=list)
+    in_order: bool = False
 
     def get(self, tag: str, default: str = "") -> str:
         """Return the first value of ``tag``."""
@@ -247,7 +250,7 @@ def encode(
         or profile.delimiter in head
     ):
         head = _fit_head(values, spec, profile.delimiter)
-    text = _join(message.fields, spec, profile) if message.fields or spec.required else ""
+    text = _join(message, spec, profile) if message.fields or spec.required else ""
     end = _TERMINATORS[profile.terminator]
     if not error_detection:
         return f"{spec.code}{head}{text}".encode(profile.encoding, "replace") + end
@@ -259,16 +262,19 @@ def encode(
     return body + checksum(body) + end
 
 
-def _join(fields: _Fields, spec: MessageSpec, profile: WireProfile) -> str:
+def _join(message: Message, spec: MessageSpec, profile: WireProfile) -> str:
     """Return the tagged fields: required ones added, hidden ones taken out, in the standard's
-    order, each with its delimiter, no value longer than the limit or with a character in it that
-    would break the frame.
+    order or the message's own, each with its delimiter, no value longer than the limit or with a
+    character in it that would break the frame.
     """
+    fields = message.fields
     if profile.hidden_tags or profile.allowed_tags:
         fields = list(_visible(fields, spec.required_set, profile))
     tags, values = zip(*fields) if fields else ((), ())  # noqa: B905 (pairs; keywords cost time)
     delimiter = profile.delimiter
-    plan = spec.plans.get((delimiter, tags)) or _plan(spec, delimiter, tags)
+    plan = spec.plans.get((delimiter, message.in_order, tags)) or _plan(
+        spec, delimiter, tags, in_order=message.in_order
+    )
     if plan.order:
         values += plan.blanks
         values = tuple([values[at] for at in plan.order])
@@ -301,11 +307,13 @@ def _fit(value: str, one: Fixed) -> str:
     return value.ljust(one.length)[: one.length]
 
 
-def _plan(spec: MessageSpec, delimiter: str, tags: tuple[str, ...]) -> Plan:
+def _plan(spec: MessageSpec, delimiter: str, tags: tuple[str, ...], *, in_order: bool) -> Plan:
     """Return, and remember, how these tags and the missing required ones are sent."""
     everything = [*tags, *(tag for tag in spec.required if tag not in tags)]
     places = [spec.rank.get(tag, _UNRANKED) for tag in everything]
-    order = sorted(range(len(places)), key=places.__getitem__)
+    order = list(range(len(places)))
+    if not in_order:
+        order.sort(key=places.__getitem__)
     sent = [_clean(everything[at]).replace(delimiter, " ") for at in order]
     bar = delimiter.replace("%", "%%")
     plan = Plan(
@@ -315,7 +323,7 @@ def _plan(spec: MessageSpec, delimiter: str, tags: tuple[str, ...]) -> Plan:
     )
     if len(spec.plans) >= _MAX_PLANS:
         spec.plans.clear()
-    spec.plans[delimiter, tags] = plan
+    spec.plans[delimiter, in_order, tags] = plan
     return plan
 
 

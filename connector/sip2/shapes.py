@@ -79,7 +79,8 @@ class MessageSpec:
         end: offset of the first tagged field. legal: recognises and slices a legal frame's
             beginning. slices: (name, from, to) of the fixed part. lengths, defaults: of the fixed
             fields. pick: takes their values out of a dict.
-        rank: sending position per tag. plans: by delimiter and tags. required_set, tags: as sets.
+        rank: sending position per tag. plans: by delimiter, whether the message keeps its own
+            order, and tags. required_set, tags: as sets.
     """
 
     code: str
@@ -95,7 +96,9 @@ class MessageSpec:
     lengths: list[int] = field(init=False, repr=False, compare=False)
     defaults: dict[str, str] = field(init=False, repr=False, compare=False)
     rank: dict[str, int] = field(init=False, repr=False, compare=False)
-    plans: dict[tuple[str, tuple[str, ...]], Plan] = field(init=False, repr=False, compare=False)
+    plans: dict[tuple[str, bool, tuple[str, ...]], Plan] = field(
+        init=False, repr=False, compare=False
+    )
     required_set: frozenset[str] = field(init=False)
     tags: frozenset[str] = field(init=False)
     pick: Callable[[Mapping[str, str]], tuple[str, ...]] = field(

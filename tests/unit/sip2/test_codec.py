@@ -1031,3 +1031,20 @@ def test_an_independent_reader_agrees_on_legal_frames(text):
         assert pysip2.decode_message(raw, encoding="utf-8").checksum == raw[-5:-1].decode()
     else:
         assert pysip2.decode_message(raw, encoding="utf-8").sequence_number == 1
+
+
+def test_an_ilss_own_answer_keeps_its_order_and_gets_what_it_lacks_last():
+    fields = [("AF", "first"), ("ZZ", "1"), ("AA", "S1"), ("ZZ", "2"), ("AF", "second")]
+    message = Message("24", {}, fields, in_order=True)
+    sent = encode(message, WireProfile())
+    assert sent.endswith(b"AFfirst|ZZ1|AAS1|ZZ2|AFsecond|AO|AE|\r")
+    sorted_out = encode(Message("24", {}, fields), WireProfile())
+    assert sorted_out.endswith(b"AO|AAS1|AE|AFfirst|AFsecond|ZZ1|ZZ2|\r")
+    assert encode(message, WireProfile()) == sent
+
+
+def test_an_ilss_own_answer_still_obeys_the_terminal_and_breaks_no_frame():
+    fields = [("PB", "2015"), ("ZZ", "a|b\rc"), ("AA", "S1")]
+    message = Message("24", {}, fields, in_order=True)
+    sent = encode(message, WireProfile(hidden_tags=frozenset({"PB", "AA"})))
+    assert sent.endswith(b"ZZa b c|AA|AO|AE|\r")
