@@ -113,6 +113,8 @@ Codec = Annotated[str, AfterValidator(_known_codec)]
 Patterns = Annotated[dict[str, tuple[str, ...]], AfterValidator(_attributes)]
 Tag = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{2}$")]
 Port = Annotated[int, Field(ge=0, le=65535)]
+Networks = tuple[IPv4Network | IPv6Network, ...]
+ScreenMessages = dict[Literal["zh", "en"], dict[str, str]]
 Seconds = Annotated[float, Field(gt=0)]
 
 
@@ -292,7 +294,14 @@ class TerminalSettings(Table):
         library: code of its library; may be left out where there is only one.
         password: resolved from ``password_file`` or the variable; never in the file.
         password_env: the variable; empty = ``ONECARD_TERMINAL_<LOGIN>_PASSWORD``.
+        register_id: the cash register or payment point that payments are told under.
         terminator: what ends the frames that we send.
+        certificate: common name or SHA-256 fingerprint of the client certificate that it must
+            show.
+        max_connections: connections of this login, instead of ``max_connections_per_terminal``.
+        messages: language → reason → text, for this terminal alone.
+        renewal_ok, magnetic: what a "yes" says there in 12 and 30, for kiosks that take success
+            from ``NNY`` or ``YYY``.
     """
 
     login: Annotated[str, StringConstraints(min_length=1, max_length=255)]
@@ -302,6 +311,7 @@ class TerminalSettings(Table):
     password_env: str = ""
     branch: str = ""
     location: str = ""
+    register_id: str = ""
     kind: TerminalKindName = TerminalKindName.SELFCHECK
     timezone: Zone | None = None
     language: Literal["zh", "en"] | None = None
@@ -317,12 +327,27 @@ class TerminalSettings(Table):
     answer_unknown: Literal["silence", "96"] = "silence"
     pin: PinRule = PinRule.IF_SENT
     permissions: frozenset[
-        Literal["block_patron", "enable_patron", "item_status", "offline_upload"]
+        Literal[
+            "block_patron",
+            "enable_patron",
+            "item_status",
+            "offline_upload",
+            "checkout",
+            "renew",
+            "patron",
+            "hold",
+            "fee",
+        ]
     ] = frozenset()
-    allow_from: tuple[IPv4Network | IPv6Network, ...] = ()
+    allow_from: Networks = ()
+    certificate: str = ""
+    max_connections: Annotated[int, Field(gt=0)] | None = None
     mask_name: bool = True
     mask_id: bool = False
     charge_denied_at_limit: bool = False
+    messages: ScreenMessages = {}
+    renewal_ok: Literal["as_it_is", "Y", "N"] = "as_it_is"
+    magnetic: Literal["as_it_is", "Y", "N", "U"] = "as_it_is"
 
     @property
     def password_variable(self) -> str:
@@ -338,12 +363,14 @@ class TlsSettings(Table):
 
     Attributes:
         client_ca_file: kiosks must show a certificate of this authority.
+        allow_from: networks that may connect to it; empty = any.
     """
 
     port: Port = 6443
     cert_file: Path
     key_file: Path
     client_ca_file: Path | None = None
+    allow_from: Networks = ()
 
 
 class Sip2Settings(Table):
@@ -356,6 +383,15 @@ class Sip2Settings(Table):
         settle_apart_s: how long two answers "not on loan" must lie apart before a checkout whose
             outcome nobody knows is given up (decision 7).
         messages: language → reason → text, instead of the shipped screen message.
+        allow_from: networks that may connect to the plain port; empty = any.
+        proxy_protocol: connections from ``proxy_allow_from`` must begin with a header of the PROXY
+            protocol, version 2, and count as coming from the address that it names.
+        max_connections_per_terminal: of one login; one more closes an idle older one.
+        pin_attempts: wrong PINs of one card, after which the next ones are refused unseen for a
+            while. 0 = off.
+        pin_delay_s: the first such while; it doubles, up to a quarter of an hour.
+        watch_settings: terminals, screen messages and allow-lists are taken over when the file
+            changes; otherwise at SIGHUP only.
     """
 
     enabled: bool = True
@@ -371,7 +407,31 @@ class Sip2Settings(Table):
     settle_apart_s: Annotated[float, Field(ge=60)] = 180
     tls: TlsSettings | None = None
     terminals: tuple[TerminalSettings, ...] = ()
-    messages: dict[Literal["zh", "en"], dict[str, str]] = {}
+    messages: ScreenMessages = {}
+    allow_from: Networks = ()
+    proxy_protocol: bool = False
+    proxy_allow_from: Networks = ()
+    max_connections_per_terminal: Annotated[int, Field(gt=0)] = 4
+    pin_attempts: Annotated[int, Field(ge=0)] = 3
+    pin_delay_s: Seconds = 30
+    watch_settings: bool = True
+
+    @model_validator(mode="after")
+    def _who_may_name_addresses_is_known(self) -> Self:
+        if self.proxy_protocol and not self.proxy_allow_from:
+            raise ValueError("proxy_protocol needs proxy_allow_from, the networks of the balancer")
+        return self
+
+    @model_validator(mode="after")
+    def _certificates_can_be_asked_for(self) -> Self:
+        if self.tls is None or self.tls.client_ca_file is None:
+            for terminal in self.terminals:
+                if terminal.certificate:
+                    raise ValueError(
+                        f"the certificate of terminal {terminal.login} "
+                        "needs [sip2.tls] with client_ca_file"
+                    )
+        return self
 
 
 class PolicyTable(Table):

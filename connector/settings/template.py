@@ -92,6 +92,13 @@ port = 6001
 # ils_deadline_s = 8
 # max_connections = 500
 # max_connections_per_address = 100
+# max_connections_per_terminal = 4  # of one login; one more closes an idle older one
+# allow_from = ["192.0.2.0/24"]     # networks that may connect to this port; [] = any
+# proxy_protocol = false            # a balancer names the kiosk's address (PROXY protocol, v2)
+# proxy_allow_from = ["192.0.2.9"]  # the balancer; only from there such a header counts
+# pin_attempts = 3                  # wrong PINs of one card, then a pause; 0 = off
+# pin_delay_s = 30                  # the first pause; it doubles, up to a quarter of an hour
+# watch_settings = true             # take over terminals, messages and allow_from without restart
 # workers = 8                       # threads per ILS
 # settle_apart_s = 180              # between two answers "not on loan" to an unknown checkout
 # enabled = true
@@ -102,6 +109,7 @@ port = 6001
 # cert_file = "kiosks.pem"
 # key_file = "kiosks.key"
 # client_ca_file = "kiosk-ca.pem"   # kiosks must show a certificate of this authority
+# allow_from = []
 
 [[sip2.terminals]]
 login = "kiosk-1"
@@ -112,7 +120,12 @@ location = "main"
 # password_env = ""                 # another variable for the password
 # timezone = {timezone}    # by default the library's
 # kind = "selfcheck"                # selfcheck | bookdrop | sorter | desk | mobile
+# register_id = ""                  # the cash register that payments are told under
 # allow_from = ["192.0.2.0/24"]
+# certificate = "kiosk-1.lib"       # common name or SHA-256 of the certificate that it must show
+# max_connections = 4
+# renewal_ok = "as_it_is"           # as_it_is | Y | N: in a yes to 11 and 29, for kiosks that
+# magnetic = "as_it_is"             # as_it_is | Y | N | U: take success from NNY or YYY
 # encoding = "utf-8"                # utf-8 | gb18030 | gbk | big5 | cp850 | …
 # delimiter = "|"
 # terminator = "CR"                 # CR | CRLF | LF: what ends the frames that we send
@@ -125,11 +138,13 @@ location = "main"
 # answer_unknown = "silence"        # silence | 96
 # language = "zh"
 # pin = "if_sent"                   # never | if_sent | always
-# block_patron, enable_patron, item_status, offline_upload:
+# block_patron, enable_patron, item_status, offline_upload; in a book drop or sorter, which only
+# take back, also checkout, renew, patron, hold, fee:
 # permissions = []
 # mask_name = true                  # the name as 张* on the screen
 # mask_id = false                   # do not echo an identity number that was scanned
 # charge_denied_at_limit = false    # some kiosks end the session on it
+# messages = {{ zh = {{ checkin_ok = "还书成功，谢谢" }} }}
 
 # Other words on the screen, by reason.
 # [sip2.messages.zh]

@@ -203,6 +203,21 @@ def test_a_stripped_check_digit_needs_a_length():
     assert library.barcodes.is_misread("000012345")
 
 
+@pytest.mark.parametrize(
+    ("table", "text"),
+    [
+        ("[sip2]\nproxy_protocol = true\n", "proxy_protocol needs proxy_allow_from"),
+        (
+            '[[sip2.terminals]]\nlogin = "k"\nallow_from = ["127.0.0.1"]\ncertificate = "k.lib"\n',
+            "certificate of terminal k needs",
+        ),
+    ],
+)
+def test_settings_that_need_each_other(table, text):
+    with pytest.raises(ConfigurationError, match=text):
+        parse(MINIMAL + table)
+
+
 def test_policy_versions_follow_their_dates():
     settings = parse(
         MINIMAL
