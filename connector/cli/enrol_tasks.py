@@ -53,6 +53,10 @@ TASK_TEXTS: Mapping[TaskKind, tuple[str, str]] = {
         "时钟异常或数量过大，自动清理或关闭已暂停：请核实后人工执行 retention、purge 或 expire",
         "the clock jumped, or it is too many: look, then run retention, purge or expire yourself",
     ),
+    TaskKind.CHANGE_WANTED: (
+        "有人在办证机上申请修改该生资料：请核实后修改",
+        "a change of the pupil's data was asked for at a machine: find out what, then change it",
+    ),
     TaskKind.FEED_STALE: (
         "名册数据长时间未更新：请检查自动导出",
         "a roster feed has brought nothing for long: check its export",

@@ -42,6 +42,8 @@ class TaskKind(StrEnum):
     """The ILS cannot tell how a checkout, renewal or return ended: a person looks."""
     UNKNOWN_PAYMENT = "unknown_payment"
     """Nobody knows whether a payment reached the ILS; it is never sent again (SIP2 37)."""
+    CHANGE_WANTED = "change_wanted"
+    """Somebody at a registration machine wants a pupil's data changed (A37): ask him what."""
     AWAY_CONFLICT = "away_conflict"
     """What was done while the ILS was away does not fit what it says now."""
 

@@ -299,6 +299,7 @@ class TerminalSettings(Table):
         certificate: common name or SHA-256 fingerprint of the client certificate that it must
             show.
         max_connections: connections of this login, instead of ``max_connections_per_terminal``.
+        school: code of the school whose pupils a registration machine enters.
         messages: language → reason → text, for this terminal alone.
         renewal_ok, magnetic: what a "yes" says there in 12 and 30, for kiosks that take success
             from ``NNY`` or ``YYY``.
@@ -332,6 +333,8 @@ class TerminalSettings(Table):
             "enable_patron",
             "item_status",
             "offline_upload",
+            "register_patrons",
+            "find_by_id",
             "checkout",
             "renew",
             "patron",
@@ -345,6 +348,7 @@ class TerminalSettings(Table):
     mask_name: bool = True
     mask_id: bool = False
     charge_denied_at_limit: bool = False
+    school: str = ""
     messages: ScreenMessages = {}
     renewal_ok: Literal["as_it_is", "Y", "N"] = "as_it_is"
     magnetic: Literal["as_it_is", "Y", "N", "U"] = "as_it_is"

@@ -139,11 +139,13 @@ location = "main"
 # language = "zh"
 # pin = "if_sent"                   # never | if_sent | always
 # block_patron, enable_patron, item_status, offline_upload; in a book drop or sorter, which only
-# take back, also checkout, renew, patron, hold, fee:
+# take back, also checkout, renew, patron, hold, fee; in a registration machine
+# register_patrons and find_by_id:
 # permissions = []
 # mask_name = true                  # the name as 张* on the screen
 # mask_id = false                   # do not echo an identity number that was scanned
 # charge_denied_at_limit = false    # some kiosks end the session on it
+# school = "s1"                     # whose pupils a registration machine enters
 # messages = {{ zh = {{ checkin_ok = "还书成功，谢谢" }} }}
 
 # Other words on the screen, by reason.
