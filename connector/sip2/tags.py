@@ -1,18 +1,30 @@
-"""What each two-letter tag is called, and whether its value may be shown to someone who watches.
+"""What each two-letter tag is called, and whom its value may be shown to.
 
-Pure data and one function; for people who read frames (the command line), not for the codec. Rules:
-a value is shown only when its tag is listed in ``OPEN_TAGS``, so that a vendor's unknown tag is
-masked; passwords and PINs, names, addresses, identity numbers, patron identifiers and free text are
-not listed.
+Pure data and one function; nothing here reads or builds a frame. Rules:
+
+- someone who watches (the command line) sees a value only when its tag is listed in ``OPEN_TAGS``,
+  so that a vendor's unknown tag is masked; passwords and PINs, names, addresses, identity numbers,
+  patron identifiers and free text are not listed;
+- of what an ILS answers, a terminal never gets ``SECRET_TAGS``, a public screen no
+  ``PERSONAL_TAGS``, and only a staff terminal ``WAITING_TAGS``; other unknown tags pass.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from connector.sip2.codec import Message
 
-__all__ = ["MASK", "OPEN_TAGS", "TAG_NAMES", "describe_fields"]
+__all__ = [
+    "MASK",
+    "OPEN_TAGS",
+    "PERSONAL_TAGS",
+    "SECRET_TAGS",
+    "TAG_NAMES",
+    "WAITING_TAGS",
+    "describe_fields",
+]
 
 MASK: Final = "***"
 
@@ -34,7 +46,8 @@ TAG_NAMES: Final = {
     "CK": "media type", "CL": "sort bin", "CM": "hold pickup date", "CN": "login user id",
     "CO": "login password", "CP": "location code", "CQ": "valid patron password",
     "CR": "collection code", "CS": "call number", "CT": "destination location", "CV": "alert type",
-    "CY": "hold patron id", "DA": "hold patron name", "KD": "new password", "OK": "operation ok",
+    "CY": "hold patron id", "DA": "hold patron name", "KD": "new password",
+    "MP": "mobile phone", "OK": "operation ok",
     "OX": "card numbers", "PA": "patron expiry date", "PB": "patron birth date",
     "PC": "patron class", "XD": "start or end date", "XH": "birth date", "XK": "operation",
     "XM": "sex", "XN": "ethnicity", "XO": "identity number", "XT": "patron type",
@@ -50,6 +63,22 @@ OPEN_TAGS: Final = frozenset(
 )  # fmt: skip
 """Tags whose values say nothing about a person."""
 
+_PERSONAL_IN: Final[Mapping[str, frozenset[str]]] = {"81": frozenset({"AM", "BP"})}
+"""Open tags that a registration machine fills otherwise: BP is a telephone number there."""
+
+SECRET_TAGS: Final = frozenset({"AC", "AD", "CO", "KD"})
+"""Passwords and PINs: no answer carries them."""
+
+PERSONAL_TAGS: Final = frozenset(
+    {"BC", "BD", "BE", "BF", "BP", "MP", "PB", "XH", "XM", "XN", "XO"}
+)  # fmt: skip
+"""Address, e-mail, phones (BF; BP and MP of the kiosk drivers), birth (PB; BC of Polaris, XH), sex,
+ethnicity and identity number, as they stand in answers. The name (AE) is masked, not hidden.
+"""
+
+WAITING_TAGS: Final = frozenset({"CY", "DA", "BF"})
+"""Who waits for an item that is returned or asked about (3M extension)."""
+
 
 def describe_fields(
     message: Message, *, show: bool = False, also_open: frozenset[str] = frozenset()
@@ -61,11 +90,12 @@ def describe_fields(
         also_open: shown beside ``OPEN_TAGS``; screen messages, say, to someone who sent the
             request.
     """
+    is_open = (OPEN_TAGS - _PERSONAL_IN.get(message.code, frozenset())) | also_open
     return [
         (
             tag,
             TAG_NAMES.get(tag, ""),
-            value if show or not value or tag in OPEN_TAGS or tag in also_open else MASK,
+            value if show or not value or tag in is_open else MASK,
         )
         for tag, value in message.fields
     ]
