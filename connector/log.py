@@ -34,6 +34,7 @@ ALLOWED_KEYS = frozenset(
         "action", "verb", "code", "reason", "outcome", "state", "status", "mode", "kind", "name",
         "role",
         "request", "response", "sequence", "checksum", "message_id", "dialect", "encoding",
+        "repaired",
         "error", "remedy",
         "policy_version", "capability", "operation", "setting", "signal", "detail",
         # ids that are ours, and references that nobody can turn back

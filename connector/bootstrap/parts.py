@@ -16,6 +16,7 @@ from connector.plugins.manager import Plugins
 from connector.ports.clock import Clock
 from connector.ports.enrolment import School
 from connector.ports.ils import IlsAdapter
+from connector.ports.watch import NOBODY, Watch
 from connector.services.account_expiry import AccountExpiry
 from connector.services.cards import CardService
 from connector.services.circulation import CirculationService
@@ -30,10 +31,12 @@ from connector.services.exchange import ExchangeService
 from connector.services.facts import FactReader
 from connector.services.feeds import Feed, FeedService
 from connector.services.lists import ListService
+from connector.services.lookup_limit import LookupLimit
 from connector.services.loan_rules import LoanRuleCheck
 from connector.services.older_cards import OlderCards
 from connector.services.patrons import PatronService
 from connector.services.privacy import PrivacyService
+from connector.services.registration import RegistrationService
 from connector.services.retention import RetentionService
 from connector.services.roster import RowCheck
 from connector.services.safeguard import Safeguard
@@ -64,6 +67,7 @@ class Parts:
         libraries: Mapping[InstitutionId, Library],
         adapters: Mapping[InstitutionId, IlsAdapter],
         now: Clock,
+        watch: Watch = NOBODY,
     ) -> None:
         self.settings, self.store, self.plugins = settings, store, plugins
         self.libraries, self.adapters, self.now = libraries, adapters, now
@@ -89,6 +93,7 @@ class Parts:
             decider=plugins.decider,
             events=plugins.events,
             now=now,
+            watch=watch,
         )
         self.closing = ClosingService(
             store=store.closings,
@@ -127,6 +132,7 @@ class Parts:
         terminals: Mapping[TerminalId, Terminal],
         circulation: CirculationService,
         patrons: PatronService,
+        registration: RegistrationService,
     ) -> Gateway:
         """What answers the SIP2 messages of every terminal."""
         sip2 = self.settings.sip2
@@ -135,6 +141,7 @@ class Parts:
             terminals=terminals,
             circulation=circulation,
             patrons=patrons,
+            registration=registration,
             texts=ScreenTexts({str(k): v for k, v in sip2.messages.items()}),
             now=self.now,
             answer_within_s=sip2.answer_deadline_s,
@@ -157,6 +164,16 @@ class Parts:
             rules=self.rules,
             now=self.now,
             checks=(_row_check(plugins),) if plugins.looks_at_rows else (),
+        )
+
+    def registration(self, enrolment: EnrolmentService) -> RegistrationService:
+        """What registration machines may do."""
+        return RegistrationService(
+            enrolment=enrolment,
+            libraries=self.libraries,
+            adapters=self.adapters,
+            now=self.now,
+            limit=LookupLimit(self.now),
         )
 
     def consents(self) -> ConsentService:

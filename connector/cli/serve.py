@@ -12,12 +12,12 @@ from concurrent.futures import Executor
 import click
 
 from connector.bootstrap import Application
+from connector.cli.status_page import Readiness, StoreCollector, serve_status
 from connector.cli.worker import working
 from connector.domain.ids import InstitutionId
 from connector.errors import ConfigurationError
 from connector.log import configure, get_logger
-from connector.sip2.dispatch import Observer
-from connector.sip2.metrics import Sip2Metrics
+from connector.services.health import StoreProbe
 from connector.sip2.server import Sip2Server
 from connector.sip2.tls import build_server_context
 
@@ -40,8 +40,8 @@ Example:
 def serve(obj: object, only: str | None, drain_s: float) -> None:
     """Serve self-check machines and settle unknown outcomes, until SIGTERM or Ctrl-C.
 
-    SIGTERM drains: no new connection is taken, requests under way are answered, then it ends with
-    code 0.
+    SIGTERM drains: /readyz says no, no new connection is taken, requests under way are answered,
+    then it ends with code 0.
     """
     parts = _parts(only)
     settings = obj.settings  # type: ignore[attr-defined]
@@ -56,17 +56,23 @@ def serve(obj: object, only: str | None, drain_s: float) -> None:
 async def _run(app: Application, parts: frozenset[str], drain_s: float) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    serves_kiosks = "sip2" in parts and app.settings.sip2.enabled
+    probe = StoreProbe(app.store.operations)
+    ready = Readiness(probe, lambda: app.metrics.ils_up, listening=False if serves_kiosks else None)
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
     app.plugins.startup(app.info)
     try:
         await asyncio.to_thread(_check_loan_rules, app)
         async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(_status_page(app, ready))
             if "worker" in parts:
                 await stack.enter_async_context(working(app))
-            if "sip2" in parts and app.settings.sip2.enabled:
+            if serves_kiosks:
                 await stack.enter_async_context(listening(app, drain_s))
+                ready.listening = True
             await stop.wait()
+            ready.draining = True
             _log.info("service.stopping")
     finally:
         app.plugins.shutdown(app.info)
@@ -82,30 +88,35 @@ def _check_loan_rules(app: Application) -> None:
         )
 
 
+@contextlib.contextmanager
+def _status_page(app: Application, ready: Readiness) -> Iterator[None]:
+    """Show /metrics, /healthz and /readyz where that is on, until everything else has ended."""
+    metrics = app.settings.metrics
+    if not metrics.enabled:
+        yield
+        return
+    app.metrics.registry.register(StoreCollector(ready.probe))
+    with serve_status(metrics.host, metrics.port, app.metrics.registry, ready) as port:
+        click.echo(f"Metrics on http://{metrics.host}:{port}/metrics.", err=True)
+        yield
+
+
 @contextlib.asynccontextmanager
 async def listening(app: Application, drain_s: float) -> AsyncIterator[None]:
-    """Listen for kiosks on every port of the settings, and for Prometheus where that is on.
+    """Listen for kiosks on every port of the settings.
 
     Raises:
         ConfigurationError: a port is taken, or a file of ``[sip2.tls]`` cannot be used.
     """
-    sip2, metrics = app.settings.sip2, app.settings.metrics
+    sip2 = app.settings.sip2
     ports: list[tuple[str, int, ssl.SSLContext | None]] = [("SIP2", sip2.port, None)]
     if sip2.tls is not None:
         files = sip2.tls.cert_file, sip2.tls.key_file, sip2.tls.client_ca_file
         ports.append(("SIP2 over TLS", sip2.tls.port, build_server_context(*files)))
     async with contextlib.AsyncExitStack() as stack:
         pools = stack.enter_context(_pools(app))
-        observer = None
-        if metrics.enabled:
-            figures = Sip2Metrics()
-            observer = figures.observe
-            port = stack.enter_context(figures.served(metrics.host, metrics.port))
-            click.echo(f"Metrics on http://{metrics.host}:{port}/metrics.", err=True)
         for what, port, tls in ports:
-            running = running_server(
-                app, sip2.host, port, drain_s=drain_s, observer=observer, tls=tls, pools=pools
-            )
+            running = running_server(app, sip2.host, port, drain_s=drain_s, tls=tls, pools=pools)
             try:
                 server = await stack.enter_async_context(running)
             except OSError as err:
@@ -124,7 +135,6 @@ async def running_server(
     port: int,
     *,
     drain_s: float = 10.0,
-    observer: Observer | None = None,
     tls: ssl.SSLContext | None = None,
     pools: Mapping[InstitutionId, Executor] | None = None,
 ) -> AsyncIterator[Sip2Server]:
@@ -147,11 +157,13 @@ async def running_server(
             max_connections=sip2.max_connections,
             max_per_address=sip2.max_connections_per_address,
             clock=app.now,
-            observer=observer,
+            observer=app.metrics.observe,
+            on_refused=app.metrics.refuse_connection,
             tls=tls,
         )
         try:
             await server.start(host, port)
+            app.metrics.count_connections_of(lambda: server.connections)
             yield server
         finally:
             await server.stop(drain_s)

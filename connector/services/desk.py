@@ -39,6 +39,7 @@ from connector.ports.ils import (
     IlsAdapter,
 )
 from connector.ports.ledger import Ledger, Place, Verb
+from connector.ports.watch import NOBODY, Watch
 from connector.services.facts import FactReader, ItemView, PatronView
 from connector.services.loan_rules import correct_due_date
 
@@ -176,6 +177,7 @@ class CirculationDesk:
     events: EventSink
     now: Clock
     ask_margin: timedelta = timedelta(seconds=20)
+    watch: Watch = NOBODY
 
     def find_standing(self, exchange: Exchange, library: Library) -> PatronStanding | None:
         """Return the enrolled patron who was scanned; None passes to the ILS (decisions 4, 18)."""
@@ -263,6 +265,9 @@ class CirculationDesk:
             item=early.item.item if early.item else None,
             reason=early.reason,
         )
+        self.watch.note_refusal(
+            early.exchange.institution, early.reason, enforced=verb is Verb.REFUSE
+        )
 
     def note_refusal(
         self,
@@ -284,6 +289,7 @@ class CirculationDesk:
             policy_version=lending.policy.version,
             ils_verdict=code,
         )
+        self.watch.note_refusal(lending.library.code, reason, enforced=enforced)
         _log.info(
             "circulation.refused" if enforced else "circulation.would_refuse",
             action="renewal" if renewal else "checkout",

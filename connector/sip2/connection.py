@@ -81,6 +81,7 @@ class ListenerState:
     write_timeout_s: float
     open: set[Connection] = field(default_factory=set)
     on_change: Callable[[], None] = lambda: None
+    on_refused: Callable[[str], None] = lambda _reason: None
     stopping: bool = False
 
 
@@ -126,7 +127,8 @@ class Connection(asyncio.Protocol):
         refusal = self._admit()
         if refusal is not None:
             self.abort()
-            _log.warning("sip2.connection_refused", reason=refusal)
+            _log.warning("sip2.connection_refused", reason=refusal, peer=self._peer)
+            self._state.on_refused(refusal)
             return
         try:
             self._begin(transport.get_extra_info("socket"))

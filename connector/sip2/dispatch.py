@@ -26,7 +26,8 @@ from connector.domain.ids import InstitutionId
 from connector.log import get_logger
 from connector.ports.answer import AnswerSlot
 from connector.ports.clock import Clock, utc_now
-from connector.sip2.codec import Frame, Message
+from connector.ports.watch import ILS_TIME
+from connector.sip2.codec import Checksum, Frame, Message
 from connector.sip2.replay import ReplayCache, ReplayKey, replay_key
 from connector.sip2.replies import answer_code, build_refusal
 from connector.sip2.terminal import Terminal
@@ -51,12 +52,16 @@ class Exchange:
         slot: to be claimed before an outcome is committed as answered.
         deadline: ``time.monotonic()`` at which the kiosk is told "no".
         language: the last SIP2 language code that this connection carried, "000" before the first.
+        reason: why the handler refused, as a code; for the log.
+        ils_s: seconds that the handler waited for the ILS; for the log.
     """
 
     terminal: Terminal
     slot: AnswerSlot
     deadline: float
     language: str
+    reason: str = ""
+    ils_s: float = 0.0
 
 
 class MessageHandler(Protocol):
@@ -79,10 +84,14 @@ class Work:
     """One request that runs or is answered, and who waits for it."""
 
     __slots__ = (
-        "exchange", "future", "key", "reply", "request", "settled", "started", "timer", "waiters",
+        "exchange", "frame", "future", "key", "reply", "request", "settled", "started", "timer",
+        "waiters",
     )  # fmt: skip
 
-    def __init__(self, request: Message, exchange: Exchange, key: ReplayKey | None) -> None:
+    def __init__(
+        self, frame: Frame, request: Message, exchange: Exchange, key: ReplayKey | None
+    ) -> None:
+        self.frame = frame
         self.request = request
         self.exchange = exchange
         self.key = key
@@ -139,12 +148,12 @@ class Dispatcher:
         if key is not None:
             earlier = self._replay.find(key, time.monotonic())
             if earlier is not None:
-                self.log_exchange(request, terminal, "replayed", time.monotonic())
+                self.log_exchange(request, terminal, "replayed", time.monotonic(), frame=frame)
                 return earlier
         exchange = Exchange(
             terminal, AnswerSlot(), time.monotonic() + self._answer_within_s, language
         )
-        work = Work(request, exchange, key)
+        work = Work(frame, request, exchange, key)
         if key is not None:
             self._replay.begin(key, work)
         if self._executor_for is None:
@@ -214,10 +223,32 @@ class Dispatcher:
         )
 
     def log_exchange(
-        self, request: Message, terminal: Terminal | None, outcome: str, started: float
+        self,
+        request: Message,
+        terminal: Terminal | None,
+        outcome: str,
+        started: float,
+        *,
+        frame: Frame | None = None,
+        exchange: Exchange | None = None,
     ) -> None:
-        """Write the canonical line: what was asked by whom and how it ended, never a value."""
+        """Write the canonical line: what was asked by whom and how it ended, never a value.
+
+        Args:
+            frame: as received: a checksum that is wrong and what had to be repaired are told.
+            exchange: what the handler left there: its reason, and the ILS's share of the time.
+        """
         took_s = time.monotonic() - started
+        more: dict[str, object] = {}
+        if exchange is not None:
+            more["ils_ms"] = round(exchange.ils_s * 1000, 1)
+            if exchange.reason:
+                more["reason"] = exchange.reason
+        if frame is not None:
+            if frame.checksum is Checksum.BAD:
+                more["checksum"] = str(frame.checksum)
+            if frame.problems:
+                more["repaired"] = ",".join(frame.problems)
         with contextlib.suppress(OSError):  # a closed pipe must not cost a kiosk its answer
             _log.info(
                 "sip2.exchange_done",
@@ -226,13 +257,22 @@ class Dispatcher:
                 institution=None if terminal is None else terminal.institution,
                 outcome=outcome,
                 duration_ms=round(took_s * 1000, 1),
+                **more,
             )
         if self._observer is not None:
             self._observer(request.code, outcome, took_s)
 
+    def _handle(self, request: Message, exchange: Exchange) -> Message | None:
+        """Call the handler, in its thread, and note how long it waited for the ILS."""
+        ILS_TIME.seconds = 0.0
+        try:
+            return self._handler.handle(request, exchange)
+        finally:
+            exchange.ils_s = ILS_TIME.seconds
+
     def _run_here(self, work: Work) -> None:
         try:
-            reply = self._handler.handle(work.request, work.exchange)
+            reply = self._handle(work.request, work.exchange)
         except Exception as err:  # noqa: BLE001  # a kiosk gets its answer whatever fails
             self._fail(work, err)
         else:
@@ -241,7 +281,7 @@ class Dispatcher:
     def _run_in_pool(self, work: Work, executor_for: Callable[[InstitutionId], Executor]) -> None:
         try:
             future = executor_for(work.exchange.terminal.institution).submit(
-                self._handler.handle, work.request, work.exchange
+                self._handle, work.request, work.exchange
             )
         except Exception:  # noqa: BLE001  # a full or closed pool
             work.exchange.slot.expire()
@@ -316,6 +356,8 @@ class Dispatcher:
             work.exchange.terminal,
             outcome or _describe_outcome(reply),
             work.started,
+            frame=work.frame,
+            exchange=work.exchange,
         )
         waiters, work.waiters = work.waiters, []
         for waiter in waiters:

@@ -64,6 +64,7 @@ class Sip2Server:
         replay_s: how long the answer to a request that changed something is kept for its repeat.
         allow_from: networks that may connect at all; empty = any.
         observer: called after each exchange, for metrics.
+        on_refused: called with the reason when a connection is not taken, for metrics.
 
     Example::
 
@@ -94,6 +95,7 @@ class Sip2Server:
         allow_from: tuple[Network, ...] = (),
         tls: ssl.SSLContext | None = None,
         observer: Observer | None = None,
+        on_refused: Callable[[str], None] | None = None,
         clock: Clock = utc_now,
     ) -> None:
         self._handler = handler
@@ -114,6 +116,7 @@ class Sip2Server:
         self._allow_from = allow_from
         self._tls = tls
         self._observer = observer
+        self._on_refused = on_refused
         self._clock = clock
         self._server: asyncio.Server | None = None
         self._state: ListenerState | None = None
@@ -169,6 +172,7 @@ class Sip2Server:
             login_timeout_s=self._login_timeout_s,
             write_timeout_s=self._write_timeout_s,
             on_change=self._changed.set,
+            on_refused=self._on_refused or (lambda _reason: None),
         )
         try:
             self._server = await loop.create_server(

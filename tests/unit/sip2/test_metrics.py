@@ -1,20 +1,13 @@
 """Figures over HTTP: what is counted, and that a kiosk cannot make up series."""
 
-import socket
-from urllib.request import urlopen
+from prometheus_client import generate_latest
 
-import pytest
-
-from connector.errors import ConfigurationError
+from connector.domain.circulation import Reason
 from connector.sip2.metrics import Sip2Metrics
 
 
 def page(metrics):
-    with (
-        metrics.served("127.0.0.1", 0) as port,
-        urlopen(f"http://127.0.0.1:{port}/metrics") as answer,
-    ):
-        return answer.read().decode()
+    return generate_latest(metrics.registry).decode()
 
 
 def test_exchanges_are_counted_by_request_and_outcome():
@@ -37,19 +30,44 @@ def test_unknown_codes_are_counted_together():
     assert "张三" not in text
 
 
-def test_address_that_is_taken_is_a_matter_of_settings():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with (
-            pytest.raises(ConfigurationError, match=str(port)),
-            Sip2Metrics().served("127.0.0.1", port),
-        ):
-            pass
-
-
-def test_port_is_free_again_afterwards():
+def test_reasons_operations_and_libraries_are_the_only_labels():
     metrics = Sip2Metrics()
-    with metrics.served("127.0.0.1", 0) as port:
-        pass
-    with metrics.served("127.0.0.1", port) as again:
-        assert again == port
+    metrics.note_refusal("KOHA-A", Reason.ITEM_LIMIT, enforced=True)
+    metrics.note_refusal("KOHA-A", Reason.ITEM_LIMIT, enforced=False)
+    metrics.note_refusal("KOHA-A", "张三 said so", enforced=True)
+    metrics.note_ils("KOHA-A", "checkout", "answered", 0.3)
+    metrics.note_ils("KOHA-A", "张三", "answered", 0.3)
+    metrics.note_wrong_pin("KOHA-A")
+    metrics.refuse_connection("address_limit")
+    text = page(metrics)
+    counted = 'onecard_policy_refusals_total{library="KOHA-A",mode="%s",reason="%s"} 1.0'
+    assert counted % ("enforced", "item_limit") in text
+    assert counted % ("would", "item_limit") in text
+    assert counted % ("enforced", "other") in text
+    assert 'onecard_ils_seconds_count{library="KOHA-A",operation="checkout"} 1.0' in text
+    assert 'onecard_ils_seconds_count{library="KOHA-A",operation="other"} 1.0' in text
+    assert 'onecard_wrong_pins_total{library="KOHA-A"} 1.0' in text
+    assert 'onecard_sip2_connections_refused_total{reason="address_limit"} 1.0' in text
+    assert "张三" not in text
+
+
+def test_an_ils_is_up_when_it_answered_last():
+    metrics = Sip2Metrics()
+    assert "onecard_ils_up{" not in page(metrics)
+    for outcome, up in (
+        ("answered", "1.0"),
+        ("unavailable", "0.0"),
+        ("failed", "0.0"),  # a bug of the adapter tells nothing
+        ("answered", "1.0"),
+        ("unknown", "0.0"),
+    ):
+        metrics.note_ils("KOHA-A", "ping", outcome, 0.1)
+        assert f'onecard_ils_up{{library="KOHA-A"}} {up}' in page(metrics)
+    assert 'onecard_ils_failures_total{library="KOHA-A",outcome="unknown"} 1.0' in page(metrics)
+
+
+def test_connections_of_every_listener_are_added_up():
+    metrics = Sip2Metrics()
+    metrics.count_connections_of(lambda: 2)
+    metrics.count_connections_of(lambda: 3)
+    assert "onecard_sip2_connections 5.0" in page(metrics)
