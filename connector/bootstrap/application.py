@@ -36,6 +36,7 @@ from connector.services.losses import LossService
 from connector.services.modes import LibraryModes
 from connector.services.older_cards import OlderCards
 from connector.services.patrons import PatronService
+from connector.services.payments import PaymentService
 from connector.services.privacy import PrivacyService
 from connector.services.provisioning import ProvisioningService
 from connector.services.retention import RetentionService
@@ -189,7 +190,8 @@ def build(
         adapters=adapters,
         now=now,
     )
-    circulation, patrons = CirculationService(part.desk), PatronService(part.desk)
+    circulation = CirculationService(part.desk)
+    patrons = PatronService(part.desk, PaymentService(part.desk, store.payments))
     enrolment, closing, older_cards = part.enrolment(), part.closing, part.older_cards()
     safeguard = part.safeguard()
     retention = part.retention(enrolment, safeguard)

@@ -36,6 +36,7 @@ from connector.services.desk import (
     pin_to_check,
 )
 from connector.services.facts import PatronView, count_quota
+from connector.services.payments import PaymentService
 
 __all__ = ["LoanLine", "PatronAnswer", "PatronService"]
 
@@ -89,8 +90,9 @@ class PatronAnswer:
 class PatronService:
     """One instance serves all libraries of the process and is called from many threads."""
 
-    def __init__(self, desk: CirculationDesk) -> None:
+    def __init__(self, desk: CirculationDesk, payments: PaymentService) -> None:
         self._desk = desk
+        self._payments = payments
 
     def fetch_information(self, exchange: Exchange) -> PatronAnswer:
         """Return what a terminal may see of the patron; unknown → ``facts.valid`` False.
@@ -183,7 +185,7 @@ class PatronService:
         """Record a payment; allowed even to a barred card. An unknown outcome is not repeated."""
         return self._for_patron(
             exchange,
-            lambda adapter, patron: adapter.pay_fee(patron, payment, exchange.context),
+            lambda adapter, patron: self._payments.pay(adapter, patron, payment, exchange),
             even_barred=True,
         )
 

@@ -365,6 +365,13 @@ class Keyring:
         digest = _mac(state.sub_key(state.lasting, purpose), normalise_identifier(identifier.value))
         return int.from_bytes(digest[:8], "big", signed=True)
 
+    def payment_digest(self, description: str) -> str:
+        """Return the 64 hex digits by which the same payment is recognised, in every process
+        whatever its active key.
+        """
+        state = self._state
+        return _mac(state.sub_key(state.lasting, "payment"), description).hex()
+
     def backup_mac(self, content: bytes) -> bytes:
         """Return the keyed hash that ties an archive to this installation."""
         state = self._state

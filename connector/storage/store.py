@@ -25,6 +25,7 @@ from connector.storage.repositories.item_facts import StoredItemFacts
 from connector.storage.repositories.ledger import StoredLedger
 from connector.storage.repositories.lists import StoredLists
 from connector.storage.repositories.modes import StoredModes
+from connector.storage.repositories.payments import StoredPayments
 from connector.storage.repositories.people import StoredPeople
 from connector.storage.repositories.privacy import StoredPrivacy
 from connector.storage.repositories.rosters import StoredRosters
@@ -69,6 +70,7 @@ class Store:
         self.outbox = Outbox(self.work)
         self.institutions = StoredInstitutions(self.work)
         self.modes = StoredModes(self.work)
+        self.payments = StoredPayments(self.work)
 
     def close(self) -> None:
         """Close every connection."""
