@@ -31,6 +31,7 @@ from connector.domain.ids import (
 )
 from connector.domain.item import LanguageClass
 from connector.domain.loan import Loan, LoanOrigin, LoanState
+from connector.ports.deferred import Deferral
 
 __all__ = [
     "Adoption",
@@ -98,6 +99,8 @@ class AskLoan:
         over_limit: record that it was let through above the limit (decision 14).
         supersede: a stale loan of the item, seen in the ILS to be over: it is closed in the same
             transaction (decision 2).
+        away_limit: the ILS is away, and the patron may have so many loans that it was not told of;
+            None = it is not away.
     """
 
     patron_id: PatronId
@@ -115,6 +118,7 @@ class AskLoan:
     origin: LoanOrigin = LoanOrigin.GATEWAY
     over_limit: bool = False
     supersede: LoanId | None = None
+    away_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +144,11 @@ class TakenByOther:
 
 @dataclass(frozen=True, slots=True)
 class NoPlace:
-    """The limit is reached; nothing was written. ``foreign`` tells which limit."""
+    """The limit is reached; nothing was written. ``foreign`` and ``away`` tell which limit."""
 
     quota: Quota
     foreign: bool
+    away: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,11 +241,15 @@ class Ledger(Protocol):
         due_mismatch: bool = False,
         disputed: bool = False,
         renewals: int | None = None,
+        defer: Deferral | None = None,
     ) -> Loan:
         """T2, done: ``asked | unknown | disputed`` → ``open`` (or ``disputed``: the kiosk was told
         no, scenario 13).
 
         A loan counts in the statistics when it becomes ``open``, once.
+
+        Args:
+            defer: the ILS has not heard of it; committed together with the loan.
         """
         ...
 
@@ -288,11 +297,16 @@ class Ledger(Protocol):
         returned_at: datetime,
         owner_branch: str = "",
         language: LanguageClass = LanguageClass.UNKNOWN,
+        defer: Deferral | None = None,
     ) -> Returned:
         """Close the item's unclosed loan, whoever brought it, and write its position; no loan is
         fine (scenario 23).
 
-        A return dated before the loan began closes nothing.
+        A return dated before the loan began closes nothing, and the ILS is not to hear of it.
+
+        Args:
+            defer: the ILS has not heard of it; committed together with the return. A repeat of a
+                return that waits already changes nothing.
         """
         ...
 
@@ -308,6 +322,16 @@ class Ledger(Protocol):
         """The library settled a lost item: the loan is closed and the place free; None = it is not
         lost.
         """
+        ...
+
+    def defer_question(
+        self, item: ItemId, place: Place, deferral: Deferral, *, occurred_at: datetime
+    ) -> None:
+        """Commit that the ILS is to be asked what became of a return, without closing anything."""
+        ...
+
+    def find_last_change(self, item: ItemId) -> datetime | None:
+        """Return when the item last moved, as far as the ledger knows; None = it never did."""
         ...
 
     def record_supersede(self, loan_id: LoanId, place: Place) -> None:

@@ -32,6 +32,13 @@ _COUNT = (
     "SELECT COUNT(*), COALESCE(SUM(CASE WHEN language = 'foreign' THEN 1 ELSE 0 END), 0) "  # noqa: S608
     f"FROM loan WHERE person_id = ? AND {UNCLOSED_SQL}"
 )
+_COUNT_AWAY = (
+    "SELECT COUNT(*) FROM loan WHERE person_id = ? AND origin = 'offline' "  # noqa: S608
+    f"AND loan.{UNCLOSED_SQL} AND (loan.state IN ('asked', 'unknown') OR EXISTS "
+    "(SELECT 1 FROM deferred WHERE deferred.loan_id = loan.loan_id "
+    "AND deferred.verb = 'checkout' AND deferred.state = 'waiting'))"
+)
+"""Loans that were made without the ILS and that it has not heard of."""
 _LOCK_QUOTA = "SELECT person_id FROM patron_quota WHERE person_id = ?"
 
 
@@ -120,6 +127,10 @@ class LoanAsking:
 
 
 def _count_places(unit: UnitOfWork, request: AskLoan) -> NoPlace | None:
+    if request.away_limit is not None:
+        (without_ils,) = unit.fetch(_COUNT_AWAY, (request.patron_id,))[0]
+        if int(without_ils) >= request.away_limit:
+            return NoPlace(Quota(total=int(without_ils), foreign=0), foreign=False, away=True)
     if request.limit is None and request.foreign_limit is None:
         return None
     rows, foreign = unit.fetch(_COUNT, (request.patron_id,))[0]

@@ -14,7 +14,9 @@ from datetime import datetime
 from connector.domain.ids import LoanId
 from connector.domain.loan import ItemPosition, Loan, LoanState, can_move
 from connector.errors import NotFound
+from connector.ports.deferred import Deferral
 from connector.ports.ledger import Place, Verb
+from connector.storage.repositories.deferred_rows import add_work
 from connector.storage.repositories.loan_journal import (
     change_loan,
     note_fact,
@@ -54,6 +56,7 @@ class LoanOutcomes:
         due_mismatch: bool = False,
         disputed: bool = False,
         renewals: int | None = None,
+        defer: Deferral | None = None,
     ) -> Loan:
         """Record a checkout that the ILS has done."""
         new = LoanState.DISPUTED if disputed else LoanState.OPEN
@@ -88,6 +91,8 @@ class LoanOutcomes:
             )
             verb = Verb.DISPUTE if disputed else Verb.CHECKOUT
             note_move(unit, verb, place, row, new, message="loan.opened")
+            if defer is not None:
+                add_work(unit, defer, row.loan.item, place, occurred_at=place.at, loan_id=loan_id)
             return require_loan(unit, loan_id).loan
 
     @retry_once

@@ -14,8 +14,10 @@ from datetime import datetime
 from connector.domain.ids import BranchId, ItemId, LoanId, PatronId
 from connector.domain.item import LanguageClass
 from connector.domain.loan import ItemPosition, LoanOrigin, LoanState, can_move
+from connector.ports.deferred import Deferral
 from connector.ports.ledger import Place, Returned, Verb
 from connector.storage.engine import parse_moment
+from connector.storage.repositories.deferred_rows import add_work, ends_with_return
 from connector.storage.repositories.loan_journal import change_loan, note_fact, note_move, put_item
 from connector.storage.repositories.loan_losses import note_found
 from connector.storage.repositories.loan_outcomes import require_loan
@@ -68,6 +70,7 @@ class LoanReturns:
         returned_at: datetime,
         owner_branch: str = "",
         language: LanguageClass = LanguageClass.UNKNOWN,
+        defer: Deferral | None = None,
     ) -> Returned:
         """Close the item's unclosed loan and write where the item is."""
         with self._work.begin() as unit:
@@ -75,11 +78,16 @@ class LoanReturns:
             since = parse_moment(known[0][2]) if known else None
             at_rest = bool(known) and known[0][0] != ItemPosition.ON_LOAN.value
             row = lock_item(unit, item)
+            if row is None and defer and ends_with_return(unit, defer.institution, item):
+                return Returned(())
             closes = (
                 row is not None
                 and returned_at >= row.began_at
                 and close_row(unit, row, LoanState.RETURNED, closed_at=returned_at)
             )
+            if defer is not None and (row is None or closes):
+                loan_id = row.loan.loan_id if row is not None else None
+                add_work(unit, defer, item, place, occurred_at=returned_at, loan_id=loan_id)
             if not closes and at_rest and since == returned_at and known[0][1] == place.institution:
                 return Returned(())
             elsewhere = place.institution != item.owner or (
@@ -106,6 +114,21 @@ class LoanReturns:
                 note_fact(unit, Verb.CHECKIN, place, row, returner=place.institution)
             note_move(unit, Verb.CHECKIN, place, row, LoanState.RETURNED, message="loan.returned")
             return Returned((require_loan(unit, row.loan.loan_id).loan,))
+
+    @retry_once
+    def defer_question(
+        self, item: ItemId, place: Place, deferral: Deferral, *, occurred_at: datetime
+    ) -> None:
+        """Commit that the ILS is to be asked what became of a return."""
+        with self._work.begin() as unit:
+            row = lock_item(unit, item)
+            loan_id = row.loan.loan_id if row is not None else None
+            add_work(unit, deferral, item, place, occurred_at=occurred_at, loan_id=loan_id)
+
+    def find_last_change(self, item: ItemId) -> datetime | None:
+        """Return when the item last moved, as far as the ledger knows."""
+        rows = self._work.database.fetch(_POSITION, (item.owner, item.barcode))
+        return parse_moment(rows[0][2]) if rows else None
 
     @retry_once
     def record_supersede(self, loan_id: LoanId, place: Place) -> None:
