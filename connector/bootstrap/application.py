@@ -34,6 +34,7 @@ from connector.services.lists import ListService
 from connector.services.loan_rules import LoanRuleCheck
 from connector.services.losses import LossService
 from connector.services.modes import LibraryModes
+from connector.services.observed import observe_adapters
 from connector.services.older_cards import OlderCards
 from connector.services.patrons import PatronService
 from connector.services.payments import PaymentService
@@ -46,6 +47,7 @@ from connector.services.settlement import Settlement
 from connector.services.transfers import TransferService
 from connector.settings import Settings
 from connector.sip2.gateway import Gateway
+from connector.sip2.metrics import Sip2Metrics
 from connector.sip2.pool import BoundedPool
 from connector.sip2.terminal import (
     Terminal,
@@ -61,6 +63,7 @@ class Application:
 
     Attributes:
         libraries: with the mode that holds now.
+        adapters: as they were built; the services have them watched, for ``metrics``.
         terminals: by login.
     """
 
@@ -70,6 +73,7 @@ class Application:
     libraries: LibraryModes
     adapters: Mapping[InstitutionId, IlsAdapter]
     terminals: Mapping[TerminalId, Terminal]
+    metrics: Sip2Metrics
     now: Clock
 
     # lending
@@ -182,13 +186,15 @@ def build(
             raise
     store.institutions.save(tuple(configured.values()))
     libraries = LibraryModes(configured, store.modes, now)
+    metrics = Sip2Metrics()
     part = Parts(
         settings,
         store=store,
         plugins=plugins,
         libraries=libraries,
-        adapters=adapters,
+        adapters=observe_adapters(adapters, metrics),
         now=now,
+        watch=metrics,
     )
     circulation = CirculationService(part.desk)
     patrons = PatronService(part.desk, PaymentService(part.desk, store.payments))
@@ -202,13 +208,14 @@ def build(
         libraries=libraries,
         adapters=adapters,
         terminals=terminals,
+        metrics=metrics,
         now=now,
         circulation=circulation,
         patrons=patrons,
         settlement=part.settlement(),
         losses=LossService(libraries, adapters, store.ledger, now),
         loan_rules=part.loan_rules(),
-        gateway=part.gateway(terminals, circulation, patrons),
+        gateway=part.gateway(terminals, circulation, patrons, part.registration(enrolment)),
         enrolment=enrolment,
         consents=part.consents(),
         cards=part.cards(),

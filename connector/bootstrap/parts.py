@@ -31,8 +31,8 @@ from connector.services.exchange import ExchangeService
 from connector.services.facts import FactReader
 from connector.services.feeds import Feed, FeedService
 from connector.services.lists import ListService
-from connector.services.lookup_limit import LookupLimit
 from connector.services.loan_rules import LoanRuleCheck
+from connector.services.lookup_limit import LookupLimit
 from connector.services.older_cards import OlderCards
 from connector.services.patrons import PatronService
 from connector.services.privacy import PrivacyService

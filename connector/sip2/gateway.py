@@ -18,6 +18,7 @@ from connector.ports.clock import Clock
 from connector.ports.ils import Capability
 from connector.services.circulation import CirculationService
 from connector.services.patrons import PatronService
+from connector.services.registration import RegistrationService
 from connector.sip2.codec import Message, format_date
 from connector.sip2.dispatch import Exchange
 from connector.sip2.handlers.circulation import (
@@ -35,6 +36,11 @@ from connector.sip2.handlers.patrons import (
     answer_fee_paid,
     answer_hold,
     answer_patron,
+)
+from connector.sip2.handlers.registration import (
+    answer_duplicate_check,
+    answer_find_cards,
+    answer_registration,
 )
 from connector.sip2.replies import answer_code
 from connector.sip2.screen import ScreenTexts
@@ -88,6 +94,7 @@ class Gateway:
         terminals: Mapping[TerminalId, Terminal],
         circulation: CirculationService,
         patrons: PatronService,
+        registration: RegistrationService,
         texts: ScreenTexts,
         now: Clock,
         answer_within_s: float,
@@ -115,6 +122,9 @@ class Gateway:
             "35": answer_end_session,
             "17": lambda turn: answer_item_information(turn, self._facts),
             "19": lambda turn: answer_item_status(turn, self._facts),
+            "81": lambda turn: answer_registration(turn, registration),
+            "91": lambda turn: answer_duplicate_check(turn, registration),
+            "85": lambda turn: answer_find_cards(turn, registration),
             "99": self._answer_status,
         }
 

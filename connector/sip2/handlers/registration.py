@@ -1,0 +1,181 @@
+"""Registration machines: create or change (81), duplicate check (91), cards by number (85).
+
+Nothing here decides; ``connector.services.registration`` does. Rules —
+
+- what a machine sends and the programme does not ask for is dropped at once: password, address,
+  e-mail, sex, birth date, ethnicity, reader type, dates, remarks;
+- ``OK1`` says that the application is there; there is no card number in the answer, AA goes back as
+  it came;
+- a student card has no deposit (A24): 81 with XK 01 is taken where BV is empty or zero, and refused
+  where money was asked for, so that the machine takes none;
+- no answer holds a value of another person, or repeats one that was wrong.
+
+Source: the drivers of kiosks that ``connector.sip2.dialects`` names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from connector.domain.circulation import Reason
+from connector.domain.identity import (
+    IdentityProblem,
+    normalise_identifier,
+    parse_student_number,
+)
+from connector.enrolment.columns import HEADERS
+from connector.enrolment.messages import describe_problem
+from connector.errors import AdapterError
+from connector.services.registration import (
+    Lookup,
+    Registration,
+    RegistrationOutcome,
+    RegistrationService,
+)
+from connector.sip2.codec import Message
+from connector.sip2.handlers.common import Answering
+from connector.sip2.terminal import Permission
+
+__all__ = ["answer_duplicate_check", "answer_find_cards", "answer_registration", "read_cells"]
+
+_NEW: Final = frozenset({"01", "1", "11"})
+_CHANGE: Final = frozenset({"02", "2"})
+_CHANGE_PIN: Final = "14"
+_BY_CARD, _BY_NUMBER = "0", "1"
+_SEPARATOR: Final = "]]"
+_NO_MONEY: Final = re.compile(r"\s*(?:0+(?:\.0*)?)?\s*", re.ASCII)
+_CARD: Final = re.compile(r"[0-9A-Za-z-]{1,14}", re.ASCII)
+"""Shorter than any identity number, so that a mistyped one is not kept as a card number."""
+
+_WORDS: Final[Mapping[RegistrationOutcome, str]] = {
+    RegistrationOutcome.SUBMITTED: "registered",
+    RegistrationOutcome.HAS_CARD: "registered_before",
+    RegistrationOutcome.NO_SCHOOL: "register_no_school",
+    RegistrationOutcome.AT_DESK: "register_at_desk",
+    RegistrationOutcome.TOO_OFTEN: "asked_too_often",
+}
+
+
+def answer_registration(turn: Answering, service: RegistrationService) -> Message:
+    """Answer 81 with 82: OK1 when the application is there and waits for its review."""
+    if not turn.permits(Permission.REGISTER_PATRONS):
+        return turn.refuse(Reason.NOT_PERMITTED_HERE)
+    operation = turn.request.get("XK").strip()
+    if operation in _CHANGE:
+        asked = service.ask_for_change(
+            turn.library.code, turn.request.get("XO"), terminal=turn.terminal.terminal_id
+        )
+        return _refuse(turn, "change_at_desk" if asked else "asked_too_often")
+    if operation == _CHANGE_PIN:
+        return _refuse(turn, "pin_at_desk")
+    if operation not in _NEW:
+        return turn.refuse(Reason.NOT_SUPPORTED)
+    if not _NO_MONEY.fullmatch(turn.request.get("BV")):
+        return _refuse(turn, "no_deposit")
+    done = service.apply(
+        turn.library.code,
+        (turn.terminal.school, turn.request.get("AM")),
+        read_cells(turn.request, turn),
+        terminal=turn.terminal.terminal_id,
+    )
+    if done.outcome is not RegistrationOutcome.SUBMITTED:
+        return turn.refuse(Reason.BAD_REQUEST, message=_explain(turn, done))
+    fields = [
+        ("AO", turn.institution),
+        ("AA", turn.show_patron()),
+        ("XD", ""),
+        ("OK", "1"),
+        ("XK", operation),
+        ("AF", turn.say("registered")),
+    ]
+    return Message("82", {"transaction_date": turn.stamp()}, fields)
+
+
+def answer_duplicate_check(turn: Answering, service: RegistrationService) -> Message:
+    """Answer 91 with 92: AC1 = there is somebody, AC0 = nobody; AC1 too where nobody knows."""
+    if not turn.permits(Permission.REGISTER_PATRONS):
+        return turn.refuse(Reason.NOT_PERMITTED_HERE)
+    request, terminal = turn.request, turn.terminal.terminal_id
+    operation = request.get("XK").strip().removeprefix("0") or _BY_CARD
+    try:
+        if operation == _BY_NUMBER:
+            found = service.is_person_known(turn.library.code, request.get("XO"), terminal=terminal)
+        elif operation == _BY_CARD:
+            found = service.is_card_taken(turn.library.code, request.get("AA"), terminal=terminal)
+        else:
+            return turn.refuse(Reason.NOT_SUPPORTED)
+    except AdapterError:
+        return turn.refuse(Reason.ILS_UNAVAILABLE)
+    if text := _trouble(turn, found):
+        return turn.refuse(Reason.BAD_REQUEST, message=text)
+    fields = [("AO", turn.institution), ("AC", "1" if found.found else "0")]
+    if request.has("AA"):
+        fields.append(("AA", turn.show_patron()))
+    fields.append(("XK", request.get("XK")))
+    return Message("92", {"transaction_date": turn.stamp()}, fields)
+
+
+def answer_find_cards(turn: Answering, service: RegistrationService) -> Message:
+    """Answer 85 with 86: the numbers of the open cards in OX, else an empty OX and why."""
+    if not turn.permits(Permission.FIND_BY_ID):
+        return turn.refuse(Reason.NOT_PERMITTED_HERE)
+    found = service.find_cards(
+        turn.library.code, turn.request.get("XO"), terminal=turn.terminal.terminal_id
+    )
+    if text := _trouble(turn, found):
+        return turn.refuse(Reason.BAD_REQUEST, message=text)
+    if not found.found:
+        return turn.refuse(Reason.UNKNOWN_PATRON)
+    fields = [
+        ("AO", turn.institution),
+        ("OX", _SEPARATOR.join(found.cards)),
+        ("XK", turn.request.get("XK")),
+    ]
+    return Message("86", {"transaction_date": turn.stamp()}, fields)
+
+
+def read_cells(request: Message, turn: Answering) -> dict[str, str]:
+    """Return what the programme asks for, by column key, of what a machine sent.
+
+    A student registry number may stand in XO; the number that a machine proposes as card (AA) is
+    left out when it may be an identity number.
+    """
+    number = request.get("XO").strip()
+    today = turn.library.today(turn.now)
+    is_student = not isinstance(parse_student_number(number, today=today), IdentityProblem)
+    cells = {
+        "name": request.get("AE").strip(),
+        "student_no" if is_student else "id_number": number,
+        "phone": request.get("MP").strip() or request.get("BP").strip(),
+    }
+    card = normalise_identifier(request.get("AA"))
+    if _CARD.fullmatch(card):
+        cells["card_no"] = card
+    return cells
+
+
+def _refuse(turn: Answering, word: str) -> Message:
+    return turn.refuse(Reason.NOT_SUPPORTED, message=turn.say(word))
+
+
+def _explain(turn: Answering, done: Registration) -> str:
+    """Return what the screen says: of data that are wrong every field and what to do."""
+    if done.outcome is not RegistrationOutcome.INVALID or not done.problems:
+        return turn.say(_WORDS.get(done.outcome, "register_at_desk"))
+    is_english = turn.language == "en"
+    said = []
+    for problem in done.problems:
+        header = HEADERS.get(problem.column, ("", ""))[is_english]
+        text = describe_problem(problem.code, turn.language)
+        colon = ": " if is_english else "："
+        said.append(f"{header}{colon}{text}" if header else text)
+    return ("; " if is_english else "；").join(dict.fromkeys(said))
+
+
+def _trouble(turn: Answering, lookup: Lookup) -> str:
+    """Return why a question was not asked; empty when it was."""
+    if lookup.is_too_often:
+        return turn.say("asked_too_often")
+    return describe_problem(lookup.code, turn.language) if lookup.code else ""
