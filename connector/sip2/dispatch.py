@@ -30,6 +30,7 @@ from connector.ports.watch import ILS_TIME
 from connector.sip2.codec import Checksum, Frame, Message
 from connector.sip2.replay import ReplayCache, ReplayKey, replay_key
 from connector.sip2.replies import answer_code, build_refusal
+from connector.sip2.spec import SPECS
 from connector.sip2.terminal import Terminal
 
 __all__ = ["Dispatcher", "Exchange", "MessageHandler", "Observer", "Work"]
@@ -238,6 +239,25 @@ class Dispatcher:
             frame: as received: a checksum that is wrong and what had to be repaired are told.
             exchange: what the handler left there: its reason, and the ILS's share of the time.
         """
+        self._write_line(request.code, terminal, outcome, started, frame=frame, exchange=exchange)
+
+    def log_note(self, frame: Frame, terminal: Terminal | None, outcome: str) -> None:
+        """Write the line of a frame that the session answered or ignored by itself; a command id
+        that nobody knows is not repeated.
+        """
+        code = frame.code if frame.code in SPECS else "other"
+        self._write_line(code, terminal, outcome, time.monotonic(), frame=frame)
+
+    def _write_line(
+        self,
+        code: str,
+        terminal: Terminal | None,
+        outcome: str,
+        started: float,
+        *,
+        frame: Frame | None,
+        exchange: Exchange | None = None,
+    ) -> None:
         took_s = time.monotonic() - started
         more: dict[str, object] = {}
         if exchange is not None:
@@ -252,7 +272,7 @@ class Dispatcher:
         with contextlib.suppress(OSError):  # a closed pipe must not cost a kiosk its answer
             _log.info(
                 "sip2.exchange_done",
-                request=request.code,
+                request=code,
                 terminal=None if terminal is None else terminal.terminal_id,
                 institution=None if terminal is None else terminal.institution,
                 outcome=outcome,
@@ -260,7 +280,7 @@ class Dispatcher:
                 **more,
             )
         if self._observer is not None:
-            self._observer(request.code, outcome, took_s)
+            self._observer(code, outcome, took_s)
 
     def _handle(self, request: Message, exchange: Exchange) -> Message | None:
         """Call the handler, in its thread, and note how long it waited for the ILS."""

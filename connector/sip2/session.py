@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from connector.sip2.codec import Frame
     from connector.sip2.terminal import WireProfile
 
-__all__ = ["MAX_WAITING", "Close", "Handle", "Output", "Send", "Session"]
+__all__ = ["MAX_WAITING", "Close", "Handle", "Note", "Output", "Send", "Session"]
 
 MAX_WAITING: Final = 64
 """Pipelined frames that may wait; a kiosk has one outstanding request, so more is no kiosk."""
@@ -69,6 +69,19 @@ class Close:
 Output = Send | Handle | Close
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What became of a frame that no handler saw, for the log.
+
+    Attributes:
+        outcome: ``asked_again`` (96), ``resent`` (97), ``replayed`` (the same frame again),
+            ``before_login``, ``ignored``.
+    """
+
+    frame: Frame
+    outcome: str
+
+
 class Session:
     """One connection.
 
@@ -87,6 +100,7 @@ class Session:
         "_last_sent",
         "_login_required",
         "_login_text",
+        "_notes",
         "_outstanding",
         "_waiting",
         "logged_in",
@@ -107,6 +121,12 @@ class Session:
         self._answered: bytes | None = None
         self._answer = b""
         self._closed = False
+        self._notes: list[Note] = []
+
+    def take_notes(self) -> list[Note]:
+        """Return, once, what was answered or ignored here since the last time."""
+        notes, self._notes = self._notes, []
+        return notes
 
     def log_in(self, profile: WireProfile) -> None:
         """Take the terminal's own profile; to be called after a good 93, before ``answer``."""
@@ -162,20 +182,26 @@ class Session:
         """Decide about one frame."""
         profile = self.profile
         if frame.code == "97":
+            self._notes.append(Note(frame, "resent"))
             return [self._resend(frame)]
         if frame.checksum is Checksum.BAD and profile.checksum is ChecksumPolicy.STRICT:
+            self._notes.append(Note(frame, "asked_again"))
             return [self._ask_again(frame)]
         request = frame.message
         if request is None or answer_code(frame.code) is None:
-            return [self._ask_again(frame)] if profile.answer_unknown == "96" else []
+            asks = profile.answer_unknown == "96"
+            self._notes.append(Note(frame, "asked_again" if asks else "ignored"))
+            return [self._ask_again(frame)] if asks else []
         if (
             frame.raw == self._answered
             and frame.sequence is not None
             and frame.code not in _NEVER_REPLAYED
         ):
+            self._notes.append(Note(frame, "replayed"))
             self._last_sent = self._answer
             return [Send(self._answer)]
         if self._login_required and not self.logged_in and frame.code not in _BEFORE_LOGIN:
+            self._notes.append(Note(frame, "before_login"))
             date = request.fixed.get("transaction_date", "")
             reply = refuse(request, institution="", screen_message=self._login_text, date=date)
             return [self._send(frame, reply)]
