@@ -14,20 +14,22 @@ import asyncio
 import functools
 import socket
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import cast
 
 from connector.domain.ids import TerminalId
 from connector.log import get_logger
 from connector.sip2.codec import Frame, Message
-from connector.sip2.dispatch import Dispatcher
-from connector.sip2.limits import ConnectionCounts, Network, is_allowed, normalise_address
-from connector.sip2.login import LoginDesk, TerminalSeats
+from connector.sip2.front_door import peer_address
+from connector.sip2.limits import is_allowed
+from connector.sip2.listener import Listener, ServerState
+from connector.sip2.login import refuse_place
 from connector.sip2.session import Close, Output, Send, Session
-from connector.sip2.terminal import Terminal, WireProfile
+from connector.sip2.terminal import Terminal
+from connector.sip2.terminals import follow_change
+from connector.sip2.tls import ClientCertificate, read_client_certificate
 
-__all__ = ["MAX_WAITING_BYTES", "Connection", "ListenerState"]
+__all__ = ["MAX_WAITING_BYTES", "Connection"]
 
 _log = get_logger(__name__)
 
@@ -63,38 +65,23 @@ _STATUS_BEFORE_LOGIN = Message(
 _KEEPALIVE = (("TCP_KEEPIDLE", 120), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 6))
 
 
-@dataclass(slots=True, kw_only=True)
-class ListenerState:
-    """What the connections of one listener share; filled by ``server``."""
-
-    dispatcher: Dispatcher
-    counts: ConnectionCounts
-    desk: LoginDesk
-    seats: TerminalSeats
-    loop: asyncio.AbstractEventLoop
-    default_profile: WireProfile
-    anonymous: Callable[[str], Terminal | None]
-    before_login: Terminal | None
-    allow_from: tuple[Network, ...]
-    idle_timeout_s: float
-    login_timeout_s: float
-    write_timeout_s: float
-    open: set[Connection] = field(default_factory=set)
-    on_change: Callable[[], None] = lambda: None
-    on_refused: Callable[[str], None] = lambda _reason: None
-    stopping: bool = False
-
-
 class Connection(asyncio.Protocol):
-    """The protocol object that asyncio drives; see the module's rules."""
+    """The protocol object that asyncio drives; see the module's rules.
 
-    def __init__(self, state: ListenerState) -> None:
+    Args:
+        peer: the kiosk's address where a balancer has named it; None = the socket's.
+    """
+
+    def __init__(self, state: ServerState, listener: Listener, peer: str | None = None) -> None:
         self._state = state
+        self._listener = listener
         self._transport: asyncio.Transport | None = None
         self._session: Session | None = None
         self._terminal: Terminal | None = None
         self._seat_of: TerminalId | None = None
+        self._named_peer = peer
         self._peer = ""
+        self._certificate: ClientCertificate | None = None
         self._language = UNKNOWN_LANGUAGE
         self._busy: Frame | None = None
         self._waiting_bytes = 0
@@ -102,7 +89,7 @@ class Connection(asyncio.Protocol):
         self._reading_paused = False
         self._writing_paused = False
         self._at_eof = False
-        self._stopping = False
+        self._stopping = ""
         self._closing = False
         self._is_counted = False
         self._heard_at = 0.0
@@ -122,8 +109,7 @@ class Connection(asyncio.Protocol):
         """Admit the kiosk or close at once."""
         self._transport = cast("asyncio.Transport", transport)
         self._state.open.add(self)
-        peername = transport.get_extra_info("peername")
-        self._peer = normalise_address(peername[0]) if isinstance(peername, tuple) else ""
+        self._peer = self._named_peer or peer_address(transport)
         refusal = self._admit()
         if refusal is not None:
             self.abort()
@@ -131,6 +117,7 @@ class Connection(asyncio.Protocol):
             self._state.on_refused(refusal)
             return
         try:
+            self._certificate = read_client_certificate(transport)
             self._begin(transport.get_extra_info("socket"))
         except Exception as err:  # noqa: BLE001
             self._give_up(err)
@@ -140,7 +127,7 @@ class Connection(asyncio.Protocol):
         state = self._state
         if state.stopping:
             return "server_stopping"
-        if not is_allowed(self._peer, state.allow_from):
+        if not is_allowed(self._peer, self._listener.allow_from):
             return "address_not_allowed"
         refusal = state.counts.admit(self._peer)
         self._is_counted = refusal is None
@@ -150,7 +137,7 @@ class Connection(asyncio.Protocol):
         state = self._state
         _set_socket_options(sock)
         terminal = state.anonymous(self._peer)
-        if terminal is not None and not is_allowed(self._peer, terminal.allow_from):
+        if terminal is not None and refuse_place(terminal, self._peer, self._certificate):
             terminal = None
         self._terminal = terminal
         self._session = Session(
@@ -235,13 +222,29 @@ class Connection(asyncio.Protocol):
             )
         self._transport.close()
 
-    def drain(self) -> None:
+    def drain(self, reason: str = "server_stopping") -> None:
         """Close as soon as nothing is outstanding; read nothing more."""
-        self._stopping = True
+        self._stopping = reason
         if self._busy is None:
-            self.close("server_stopping")
+            self.close(reason)
         else:
             self._update_reading()
+
+    def refresh(self, terminals: Mapping[TerminalId, Terminal]) -> None:
+        """Take over what changed in the configuration: now, at the next login, or by closing."""
+        if not is_allowed(self._peer, self._listener.allow_from):
+            self.drain("address_not_allowed")
+            return
+        mine = self._terminal
+        if mine is None or self._seat_of is None:
+            return  # not logged in; nobody's terminal is in the registry
+        after = follow_change(mine, terminals.get(mine.terminal_id))
+        if after is None or refuse_place(after, self._peer, self._certificate) is not None:
+            self.drain("terminal_changed")
+        elif after != mine:
+            self._terminal = after
+            if self._session is not None:
+                self._session.profile = after.wire
 
     def abort(self) -> None:
         """Close without waiting for anything."""
@@ -266,6 +269,7 @@ class Connection(asyncio.Protocol):
                 outputs.extend(self._take_up(output.frame))
             if close_reason is not None:
                 break
+        self._tell_notes()
         if chunks and self._transport is not None and not self._transport.is_closing():
             self._transport.write(chunks[0] if len(chunks) == 1 else b"".join(chunks))
         if close_reason is None and self._busy is None:
@@ -273,9 +277,15 @@ class Connection(asyncio.Protocol):
         if close_reason is not None:
             self.close(close_reason)
 
+    def _tell_notes(self) -> None:
+        """Log what the session answered or ignored by itself."""
+        if self._session is not None:
+            for note in self._session.take_notes():
+                self._state.dispatcher.log_note(note.frame, self._terminal, note.outcome)
+
     def _reason_to_end(self) -> str | None:
         if self._stopping:
-            return "server_stopping"
+            return self._stopping
         if self._failed_logins >= MAX_FAILED_LOGINS:
             return "too_many_failed_logins"
         return None
@@ -351,7 +361,7 @@ class Connection(asyncio.Protocol):
 
     def _log_in(self, request: Message) -> None:
         done = functools.partial(self._on_login, request, time.monotonic())
-        self._delay_timer = self._state.desk.check(request, self._peer, done)
+        self._delay_timer = self._state.desk.check(request, self._peer, done, self._certificate)
 
     def _on_login(
         self, request: Message, started: float, terminal: Terminal | None, outcome: str
@@ -359,7 +369,9 @@ class Connection(asyncio.Protocol):
         if self._closing:
             return
         state = self._state
-        if terminal is not None and not self._take_seat(terminal.terminal_id):
+        if terminal is not None and self._is_outdated(terminal):
+            terminal, outcome = None, "terminal_changed"
+        if terminal is not None and not self._take_seat(terminal):
             terminal, outcome = None, "terminal_limit"
         delay_s = 0.0
         if terminal is None:
@@ -385,13 +397,18 @@ class Connection(asyncio.Protocol):
         if self._session is not None:
             self._session.log_in(terminal.wire)
 
-    def _take_seat(self, terminal_id: TerminalId) -> bool:
-        if terminal_id == self._seat_of:
+    def _is_outdated(self, terminal: Terminal) -> bool:
+        """Was the configuration changed while the login was judged?"""
+        known = self._state.terminals
+        return known is not None and known.get(terminal.terminal_id) != terminal
+
+    def _take_seat(self, terminal: Terminal) -> bool:
+        if terminal.terminal_id == self._seat_of:
             return True
-        if not self._state.seats.take(terminal_id, self):
+        if not self._state.seats.take(terminal, self):
             return False
         self._leave_seat()
-        self._seat_of = terminal_id
+        self._seat_of = terminal.terminal_id
         return True
 
     def _leave_seat(self) -> None:
@@ -421,7 +438,9 @@ class Connection(asyncio.Protocol):
         """Read unless the kiosk is behind with our answers or far ahead with its messages."""
         if self._transport is None or self._transport.is_closing():
             return
-        pause = self._writing_paused or self._stopping or self._waiting_bytes > MAX_WAITING_BYTES
+        pause = (
+            self._writing_paused or bool(self._stopping) or self._waiting_bytes > MAX_WAITING_BYTES
+        )
         if pause and not self._reading_paused:
             self._transport.pause_reading()
         elif not pause and self._reading_paused:

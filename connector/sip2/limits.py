@@ -63,6 +63,10 @@ class ConnectionCounts:
         self._by_address[address] = count + 1
         return None
 
+    def is_full(self, waiting: int) -> bool:
+        """Say whether ``waiting`` more, not yet counted, are too many."""
+        return self.total + waiting > self._max_total
+
     def release(self, address: str) -> None:
         """Forget one connection that ``admit`` had counted."""
         self.total -= 1

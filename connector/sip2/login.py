@@ -19,15 +19,27 @@ from connector.sip2.codec import Message
 from connector.sip2.dispatch import Dispatcher
 from connector.sip2.limits import LoginThrottle, is_allowed
 from connector.sip2.terminal import Terminal
+from connector.sip2.tls import ClientCertificate
 
-__all__ = ["LoginDesk", "LoginDone", "Seat", "TerminalSeats"]
+__all__ = ["LoginDesk", "LoginDone", "Seat", "TerminalSeats", "refuse_place"]
 
 LoginDone = Callable[[Terminal | None, str], None]
 """Gets the terminal, or None and the outcome for the log."""
 
 
+def refuse_place(
+    terminal: Terminal, peer: str, certificate: ClientCertificate | None
+) -> str | None:
+    """Return why this login may not be used from there, or None."""
+    if not is_allowed(peer, terminal.allow_from):
+        return "address_not_allowed"
+    if terminal.certificate and not (certificate and certificate.is_named(terminal.certificate)):
+        return "certificate_not_allowed"
+    return None
+
+
 class LoginDesk:
-    """Judges the logins of one listener."""
+    """Judges the logins of one server, on whichever port they come."""
 
     __slots__ = ("_dispatcher", "_loop", "_throttle")
 
@@ -38,10 +50,17 @@ class LoginDesk:
         self._throttle = throttle
         self._loop = loop
 
-    def check(self, request: Message, peer: str, done: LoginDone) -> asyncio.TimerHandle | None:
+    def check(
+        self,
+        request: Message,
+        peer: str,
+        done: LoginDone,
+        certificate: ClientCertificate | None = None,
+    ) -> asyncio.TimerHandle | None:
         """Judge a 93, now or after the delay that earlier failures cost.
 
         Args:
+            certificate: what the connection has shown.
             done: called once, in a later turn of the loop.
 
         Returns:
@@ -52,8 +71,9 @@ class LoginDesk:
             self._dispatcher.log_in(request, peer, allow)
 
         def allow(terminal: Terminal | None, outcome: str) -> None:
-            if terminal is not None and not is_allowed(peer, terminal.allow_from):
-                done(None, "address_not_allowed")
+            refusal = None if terminal is None else refuse_place(terminal, peer, certificate)
+            if refusal is not None:
+                done(None, refusal)
             else:
                 done(terminal, outcome)
 
@@ -72,7 +92,7 @@ class LoginDesk:
 
     def refuse(self, request: Message, peer: str, outcome: str) -> float:
         """Count a failure; return after how many seconds to answer it."""
-        if outcome not in {"refused", "address_not_allowed"}:
+        if outcome not in {"refused", "address_not_allowed", "certificate_not_allowed"}:
             return 0.0
         return self._throttle.fail(peer, request.get("CN"), self._loop.time())
 
@@ -103,10 +123,10 @@ class TerminalSeats:
         """Return how many connections the terminal has."""
         return len(self._seats.get(terminal_id, ()))
 
-    def take(self, terminal_id: TerminalId, seat: Seat) -> bool:
+    def take(self, terminal: Terminal, seat: Seat) -> bool:
         """Count the connection; False when the terminal has too many that are all busy."""
-        seats = self._seats.setdefault(terminal_id, [])
-        if len(seats) >= self._max_per_terminal:
+        seats = self._seats.setdefault(terminal.terminal_id, [])
+        if len(seats) >= (terminal.max_connections or self._max_per_terminal):
             idle = next((other for other in seats if not other.is_busy), None)
             if idle is None:
                 return False

@@ -128,9 +128,14 @@ class Running:
         self._stopped = False
 
     async def _start(self, options):
+        proxy_from = options.pop("proxy_from", ())
         server = Sip2Server(self.handler, **options)
-        await server.start("127.0.0.1", 0)
+        await server.start("127.0.0.1", 0, proxy_from=proxy_from)
         return server
+
+    def listen(self, **options):
+        """Open one more port."""
+        return self.call(self.server.listen("127.0.0.1", 0, **options))
 
     def call(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
@@ -153,7 +158,7 @@ class Running:
     async def _stop(self, drain_s):
         await self.server.stop(drain_s)
         for _ in range(1000):  # TLS handshakes that have just failed
-            if self.server._server._active_count:
+            if any(one.server._active_count for one in self.server.listeners):
                 await asyncio.sleep(0.005)
 
     def stop(self, drain_s=1.0):

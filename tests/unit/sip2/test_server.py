@@ -674,7 +674,7 @@ def test_stop_answers_what_runs_and_closes_the_idle(serve, connect, gated, pool)
     assert busy.is_closed()
     stopping.result(30)
     assert [request.get("AB") for request in gated.handled] == ["B1"]
-    assert running.server._server.sockets == ()
+    assert running.server.listeners[0].server.sockets == ()
 
 
 def test_stop_refuses_what_takes_too_long(serve, connect, gated, pool):
