@@ -13,12 +13,11 @@ from datetime import date, datetime
 from typing import Final
 
 from adapters.local.adapter import LocalAdapter
-from adapters.local.sip2_answers import Caller
+from adapters.local.sip2_base import Caller, Sip2Base
 from connector.domain.ids import IlsPatronId
 from connector.errors import UnexpectedResponse
 from connector.ports.ils import PatronInput
 from connector.sip2.codec import Message
-from connector.sip2.timestamps import format_date
 
 __all__ = ["RegistrationAnswers"]
 
@@ -50,11 +49,11 @@ WHERE n.kind = ? AND n.value = ? AND p.closed_at IS NULL ORDER BY p.id
 """
 
 
-class RegistrationAnswers:
+class RegistrationAnswers(Sip2Base):
     """The three pairs, one method each."""
 
     def __init__(self, adapter: LocalAdapter) -> None:
-        self.adapter = adapter
+        super().__init__(adapter)
         self.answers = {"81": self._register, "85": self._find_cards, "91": self._check_duplicate}
 
     def _register(self, request: Message, _caller: Caller) -> Message:
@@ -68,7 +67,7 @@ class RegistrationAnswers:
             ("XK", request.get("XK")),
             ("AF", self._say(code)),
         ]
-        return Message("82", self._date(), fields)
+        return Message("82", self.date(), fields)
 
     def _carry_out(self, request: Message) -> str:
         operation, card = request.get("XK").strip(), request.get("AA").strip()
@@ -151,7 +150,7 @@ class RegistrationAnswers:
             ("XK", request.get("XK")),
         ]
         fields += [(tag, request.get(tag)) for tag in ("AA", "XO") if request.get(tag)]
-        return Message("92", self._date(), fields)
+        return Message("92", self.date(), fields)
 
     def _find_cards(self, request: Message, _caller: Caller) -> Message:
         cards = self._cards_of(request.get("XO").strip())
@@ -162,7 +161,7 @@ class RegistrationAnswers:
         ]
         if not cards:
             fields.append(("AF", self._say("unknown_patron")))
-        return Message("86", self._date(), fields)
+        return Message("86", self.date(), fields)
 
     def _known(self, card: str) -> PatronInput | None:
         """Return an account as it stands; one of the desk gets an external id by a change."""
@@ -204,9 +203,6 @@ class RegistrationAnswers:
         if not number:
             return []
         return [row[0] for row in self.adapter.database.fetch(_CARDS, (_ID_CARD, number))]
-
-    def _date(self) -> dict[str, str]:
-        return {"transaction_date": format_date(self.adapter.now(), self.adapter.zone)}
 
     def _say(self, code: str) -> str:
         if code not in _OWN_WORDS:

@@ -1,62 +1,32 @@
-"""The embedded ILS's answers to the messages of SIP2 2.00, in its own words and by its own rules.
+"""The embedded ILS's answers about loans, items and holds: 09, 11, 15, 17, 19, 29, 65, 99 of SIP2.
 
 Nothing here reads a socket (``sip2_server``) or knows any policy of the connector. Rules:
-everything is asked of the adapter; ``no block = Y`` records what has happened; an item that the
-patron has already is renewed by a checkout where the terminal's renewal policy is Y and the ILS is
-set so; the ILS's own clock dates what was not recorded off-line.
+everything is asked of the adapter and said in its words; ``no block = Y`` records what has
+happened; an item that the patron has already is renewed by a checkout where the terminal's renewal
+policy is Y and the ILS is set so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
 from typing import Final
 
 from adapters.local.adapter import LocalAdapter
-from adapters.local.mapping import is_overdue
-from connector.domain.ids import Barcode, BranchId, IlsPatronId, TerminalId
+from adapters.local.sip2_base import Caller, Fields, Sip2Base, screen, yes
+from connector.domain.ids import Barcode, IlsPatronId
 from connector.domain.item import IlsItem
-from connector.domain.patron import PatronFacts, PatronFlag
-from connector.errors import NotFound
-from connector.ports.ils import (
-    BlockReason,
-    CheckoutResult,
-    ExchangeContext,
-    FeePayment,
-    HoldRequest,
-    HoldResult,
-)
-from connector.sip2.codec import Message, format_patron_status
+from connector.ports.ils import CheckoutResult, HoldRequest, HoldResult
+from connector.sip2.codec import Message
 from connector.sip2.timestamps import format_date, parse_date
 
-__all__ = ["Caller", "Sip2Answers"]
+__all__ = ["Sip2Answers"]
 
-_DONE: Final = {
-    "12": ("借书成功", "Checked out"),
-    "30": ("续借成功", "Renewed"),
-    "10": ("还书成功", "Checked in"),
-    "66": ("续借成功", "Renewed"),
-    "38": ("缴费成功", "Paid"),
-}
 _SUPPORTED: Final = "Y" * 16
-_BY_STAFF: Final = (BlockReason.STAFF, BlockReason.CARD_RETAINED)
-_Fields = list[tuple[str, str]]
 
 
-@dataclass(slots=True)
-class Caller:
-    """One connection: who logged in, and where the terminal stands (CP)."""
-
-    user: str = ""
-    location: str = ""
-    logged_in: bool = False
-
-
-class Sip2Answers:
-    """The messages of the standard, one method each.
+class Sip2Answers(Sip2Base):
+    """One method per message.
 
     Args:
         renew_on_checkout: what a checkout of an item means that the patron has already, when the
@@ -64,121 +34,24 @@ class Sip2Answers:
     """
 
     def __init__(self, adapter: LocalAdapter, *, renew_on_checkout: bool = True) -> None:
-        self.adapter = adapter
+        super().__init__(adapter)
         self._renew_on_checkout = renew_on_checkout
         self.answers: dict[str, Callable[[Message, Caller], Message]] = {
-            "01": self._block,
             "09": self._checkin,
             "11": self._checkout,
             "15": self._hold,
             "17": self._item,
             "19": self._item_status,
-            "23": self._patron_status,
-            "25": self._enable,
             "29": self._renew,
-            "35": self._end_session,
-            "37": self._fee_paid,
-            "63": self._patron_information,
             "65": self._renew_all,
             "99": self._status,
         }
-
-    # -- patrons -----------------------------------------------------------------------------------
-
-    def _patron_status(self, request: Message, _caller: Caller) -> Message:
-        facts = self._read_patron(request)
-        return Message("24", self._patron_fixed(request, facts), self._patron_fields(facts))
-
-    def _patron_information(self, request: Message, _caller: Caller) -> Message:
-        facts = self._read_patron(request)
-        waiting = [hold for hold in facts.holds if hold.available]
-        coming = [hold for hold in facts.holds if not hold.available]
-        overdue: list[str] = [
-            loan.barcode
-            for loan in facts.loans
-            if loan.due is not None and is_overdue(loan.due, facts.as_of, self.adapter.zone)
-        ]
-        lists: tuple[tuple[str, str, list[str]], ...] = (
-            ("hold_count", "AS", [hold.barcode or hold.title for hold in waiting]),
-            ("overdue_count", "AT", overdue),
-            ("charged_count", "AU", [loan.barcode for loan in facts.loans]),
-            ("fine_count", "AV", [f"{fee.fee_id} {fee.amount:.2f}" for fee in facts.fees]),
-            ("recall_count", "BU", []),
-            ("unavailable_hold_count", "CD", [hold.barcode or hold.title for hold in coming]),
-        )
-        fixed = self._patron_fixed(request, facts)
-        fixed |= {name: str(len(values)) for name, _, values in lists}
-        fields = self._patron_fields(facts)
-        if facts.loan_limit is not None:
-            fields.append(("CB", f"{min(facts.loan_limit, 9999):04}"))
-        if facts.valid and self.adapter.settings.fee_limit is not None:
-            fields.append(("CC", f"{self.adapter.settings.fee_limit:.2f}"))
-        begin, end = _range(request)
-        summary = request.fixed.get("summary", "")
-        for asked, (_, tag, values) in zip(summary, lists, strict=False):
-            if asked == "Y":
-                fields += [(tag, value) for value in values[begin:end]]
-        if facts.phone:
-            fields.append(("BF", facts.phone))
-        if facts.expires is not None:
-            fields.append(("PA", f"{facts.expires:%Y%m%d}"))
-        if facts.birth_date is not None:
-            fields.append(("PB", f"{facts.birth_date:%Y%m%d}"))
-        if facts.category:
-            fields.append(("PC", facts.category))
-        return Message("64", fixed, fields)
-
-    def _end_session(self, request: Message, _caller: Caller) -> Message:
-        fields = [("AO", self.adapter.institution_id), ("AA", request.get("AA"))]
-        return Message("36", {"end_session": "Y", **self._date()}, fields)
-
-    def _block(self, request: Message, _caller: Caller) -> Message:
-        retained = request.fixed.get("card_retained") == "Y"
-        reason = BlockReason.CARD_RETAINED if retained else BlockReason.STAFF
-        with suppress(NotFound):  # the answer says that the card is not known
-            self.adapter.block_patron(IlsPatronId(request.get("AA")), reason)
-        return self._patron_status(request, _caller)
-
-    def _enable(self, request: Message, _caller: Caller) -> Message:
-        with suppress(NotFound):
-            for reason in _BY_STAFF:
-                self.adapter.unblock_patron(IlsPatronId(request.get("AA")), reason)
-        answer = self._patron_status(request, _caller)
-        return Message("26", answer.fixed, answer.fields)
-
-    def _read_patron(self, request: Message) -> PatronFacts:
-        return self.adapter.fetch_patron(
-            IlsPatronId(request.get("AA")), pin=request.get("AD") or None
-        )
-
-    def _patron_fixed(self, request: Message, facts: PatronFacts) -> dict[str, str]:
-        flags = facts.flags
-        if not facts.valid:
-            flags = frozenset(list(PatronFlag)[:4])
-        return {
-            "patron_status": format_patron_status(flags),
-            "language": request.fixed.get("language", "000"),
-            **self._date(),
-        }
-
-    def _patron_fields(self, facts: PatronFacts) -> _Fields:
-        fields = [
-            ("AO", str(self.adapter.institution_id)),
-            ("AA", facts.ils_patron),
-            ("AE", facts.name),
-            ("BL", _yes(is_so=facts.valid)),
-        ]
-        if facts.pin_valid is not None:
-            fields.append(("CQ", _yes(is_so=facts.pin_valid)))
-        if facts.fees:
-            fields += [("BH", facts.currency), ("BV", f"{facts.fee_total:.2f}")]
-        return fields + _screen(facts.message)
 
     # -- loans -------------------------------------------------------------------------------------
 
     def _checkout(self, request: Message, caller: Caller) -> Message:
         patron, barcode = IlsPatronId(request.get("AA")), Barcode(request.get("AB"))
-        context = self._context(request, caller)
+        context = self.context(request, caller)
         due = self._due(request) if context.no_block else None
         if self._renew_on_checkout and request.fixed.get("sc_renewal_policy") == "Y":
             loan = self.adapter.fetch_item_loan(barcode)
@@ -190,7 +63,7 @@ class Sip2Answers:
         return self._lent("12", request, self.adapter.checkout(patron, barcode, context, due=due))
 
     def _renew(self, request: Message, caller: Caller) -> Message:
-        context = self._context(request, caller)
+        context = self.context(request, caller)
         due = self._due(request) if context.no_block else None
         patron, barcode = IlsPatronId(request.get("AA")), request.get("AB")
         if not barcode and request.get("AJ"):
@@ -206,8 +79,8 @@ class Sip2Answers:
         return self._lent("30", request, done, barcode)
 
     def _renew_all(self, request: Message, caller: Caller) -> Message:
-        facts = self._read_patron(request)
-        context = self._context(request, caller)
+        facts = self.adapter.fetch_patron(IlsPatronId(request.get("AA")))
+        context = self.context(request, caller)
         renewed: list[str] = []
         left: list[str] = []
         for loan in facts.loans:
@@ -217,21 +90,21 @@ class Sip2Answers:
             "ok": "1" if facts.valid else "0",
             "renewed_count": str(len(renewed)),
             "unrenewed_count": str(len(left)),
-            **self._date(),
+            **self.date(),
         }
         fields = [("AO", str(self.adapter.institution_id))]
         fields += [("BM", barcode) for barcode in renewed] + [("BN", barcode) for barcode in left]
-        return Message("66", fixed, fields + _screen(facts.message or self._done("66")))
+        return Message("66", fixed, fields + screen(facts.message or self.done("66")))
 
     def _lent(
         self, code: str, request: Message, done: CheckoutResult, barcode: str = ""
     ) -> Message:
         fixed = {
             "ok": "1" if done.ok else "0",
-            "renewal_ok": _yes(is_so=done.renewed),
-            "magnetic": "U" if done.magnetic is None else _yes(is_so=done.magnetic),
-            "desensitize": _yes(is_so=done.ok),
-            **self._date(),
+            "renewal_ok": yes(is_so=done.renewed),
+            "magnetic": "U" if done.magnetic is None else yes(is_so=done.magnetic),
+            "desensitize": yes(is_so=done.ok),
+            **self.date(),
         }
         due = "" if done.due is None else format_date(done.due, self.adapter.zone)
         fields = [
@@ -249,19 +122,19 @@ class Sip2Answers:
             ]
         if done.media_type:
             fields.append(("CK", done.media_type))
-        said = done.message or (self._done(code) if done.ok else "")
-        return Message(code, fixed, fields + _screen(said))
+        said = done.message or (self.done(code) if done.ok else "")
+        return Message(code, fixed, fields + screen(said))
 
     def _checkin(self, request: Message, caller: Caller) -> Message:
         returned = parse_date(request.fixed.get("return_date", ""), self.adapter.zone)
-        context = self._context(request, caller, branch=request.get("AP") or caller.location)
+        context = self.context(request, caller, branch=request.get("AP") or caller.location)
         done = self.adapter.checkin(Barcode(request.get("AB")), context, returned_at=returned)
         fixed = {
             "ok": "1" if done.ok else "0",
-            "resensitize": _yes(is_so=done.ok),
-            "magnetic": "U" if done.magnetic is None else _yes(is_so=done.magnetic),
-            "alert": _yes(is_so=done.alert is not None),
-            **self._date(),
+            "resensitize": yes(is_so=done.ok),
+            "magnetic": "U" if done.magnetic is None else yes(is_so=done.magnetic),
+            "alert": yes(is_so=done.alert is not None),
+            **self.date(),
         }
         fields = [
             ("AO", str(self.adapter.institution_id)),
@@ -283,7 +156,7 @@ class Sip2Answers:
         )
         fields += [(tag, value) for tag, value in more if value]
         return Message(
-            "10", fixed, fields + _screen(done.message or (self._done("10") if done.ok else ""))
+            "10", fixed, fields + screen(done.message or (self.done("10") if done.ok else ""))
         )
 
     # -- items -------------------------------------------------------------------------------------
@@ -294,18 +167,18 @@ class Sip2Answers:
             fields = [("AB", request.get("AB")), ("AJ", "")]
             return Message(
                 "18",
-                {"circulation_status": "01", "security_marker": "00", **self._date()},
-                fields + _screen(self.adapter.say("unknown_item")),
+                {"circulation_status": "01", "security_marker": "00", **self.date()},
+                fields + screen(self.adapter.say("unknown_item")),
             )
         fixed = {
             "circulation_status": item.status.value,
             "security_marker": "01",
             "fee_type": "06" if item.fee else "01",
-            **self._date(),
+            **self.date(),
         }
         return Message("18", fixed, self._item_fields(item))
 
-    def _item_fields(self, item: IlsItem) -> _Fields:
+    def _item_fields(self, item: IlsItem) -> Fields:
         due = "" if item.due is None else format_date(item.due, self.adapter.zone)
         pairs = (
             ("CF", str(item.hold_count) if item.hold_count else ""),
@@ -333,10 +206,10 @@ class Sip2Answers:
         item = self.adapter.fetch_item(barcode) if known else None
         fields = [("AB", str(barcode)), ("AJ", item.title if item else ""), ("CH", properties)]
         said = "" if known else self.adapter.say("unknown_item")
-        fixed = {"item_properties_ok": "1" if known else "0", **self._date()}
-        return Message("20", fixed, fields + _screen(said))
+        fixed = {"item_properties_ok": "1" if known else "0", **self.date()}
+        return Message("20", fixed, fields + screen(said))
 
-    # -- holds, fees, status -----------------------------------------------------------------------
+    # -- holds, status ----------------------------------------------------------------------------
 
     def _hold(self, request: Message, caller: Caller) -> Message:
         patron = IlsPatronId(request.get("AA"))
@@ -347,20 +220,20 @@ class Sip2Answers:
             hold_type=request.get("BY") or "2",
             expires=parse_date(request.get("BW"), self.adapter.zone),
         )
-        context = self._context(request, caller)
+        context = self.context(request, caller)
         if request.fixed.get("hold_mode") == "-":
             done = self.adapter.cancel_hold(patron, wanted, context)
         else:  # a change is a hold on the same title with another pickup place
             done = self.adapter.place_hold(patron, wanted, context)
         fixed = {
             "ok": "1" if done.ok else "0",
-            "available": _yes(is_so=done.available),
-            **self._date(),
+            "available": yes(is_so=done.available),
+            **self.date(),
         }
         fields = [("AO", str(self.adapter.institution_id)), ("AA", request.get("AA"))]
         return Message("16", fixed, fields + self._hold_fields(request, done))
 
-    def _hold_fields(self, request: Message, done: HoldResult) -> _Fields:
+    def _hold_fields(self, request: Message, done: HoldResult) -> Fields:
         expires = "" if done.expires is None else format_date(done.expires, self.adapter.zone)
         pairs = (
             ("BW", expires),
@@ -371,29 +244,6 @@ class Sip2Answers:
             ("AF", done.message),
         )
         return [(tag, value) for tag, value in pairs if value]
-
-    def _fee_paid(self, request: Message, caller: Caller) -> Message:
-        try:
-            amount = Decimal(request.get("BV"))
-        except InvalidOperation:
-            amount = Decimal(0)  # which is never the right amount
-        payment = FeePayment(
-            amount=amount,
-            currency=request.fixed.get("currency", "").strip(),
-            fee_type=request.fixed.get("fee_type", ""),
-            payment_type=request.fixed.get("payment_type", ""),
-            fee_id=request.get("CG"),
-            transaction_id=request.get("BK"),
-        )
-        done = self.adapter.pay_fee(
-            IlsPatronId(request.get("AA")), payment, self._context(request, caller)
-        )
-        fields = [("AO", str(self.adapter.institution_id)), ("AA", request.get("AA"))]
-        if done.transaction_id:
-            fields.append(("BK", done.transaction_id))
-        said = done.message or (self._done("38") if done.ok else "")
-        fixed = {"payment_accepted": _yes(is_so=done.ok), **self._date()}
-        return Message("38", fixed, fields + _screen(said))
 
     def _status(self, _request: Message, caller: Caller) -> Message:
         now = format_date(self.adapter.now(), self.adapter.zone)
@@ -414,42 +264,5 @@ class Sip2Answers:
             fields.append(("AN", caller.location))
         return Message("98", fixed, fields)
 
-    # -- shared ------------------------------------------------------------------------------------
-
-    def _context(self, request: Message, caller: Caller, *, branch: str = "") -> ExchangeContext:
-        no_block = request.fixed.get("no_block") == "Y"
-        now = self.adapter.now()
-        stated = parse_date(request.fixed.get("transaction_date", ""), self.adapter.zone)
-        return ExchangeContext(
-            at=min(stated, now) if no_block and stated is not None else now,
-            branch=BranchId(branch) if branch else None,
-            terminal=TerminalId(caller.user or "sip2"),
-            pin=request.get("AD") or None,
-            fee_acknowledged=request.get("BO") == "Y",
-            no_block=no_block,
-        )
-
     def _due(self, request: Message) -> datetime | None:
         return parse_date(request.fixed.get("nb_due_date", ""), self.adapter.zone)
-
-    def _date(self) -> dict[str, str]:
-        return {"transaction_date": format_date(self.adapter.now(), self.adapter.zone)}
-
-    def _done(self, code: str) -> str:
-        chinese, english = _DONE[code]
-        return english if self.adapter.settings.language == "en" else chinese
-
-
-def _yes(*, is_so: bool) -> str:
-    return "Y" if is_so else "N"
-
-
-def _screen(message: str) -> _Fields:
-    return [("AF", message)] if message else []
-
-
-def _range(request: Message) -> tuple[int, int | None]:
-    """Return where the wanted lines of a list begin and end; BP and BQ count from one."""
-    begin, end = request.get("BP").strip(), request.get("BQ").strip()
-    first = max(int(begin) - 1, 0) if begin.isdecimal() else 0
-    return first, int(end) if end.isdecimal() else None

@@ -1,10 +1,10 @@
 """The embedded ILS's own SIP2 server: a small library whose ILS others reach only by SIP2.
 
-Nothing here decides (``sip2_answers``, ``registration``) or knows any policy of the connector. It
-is for a book corner whose embedded ILS stands on another machine, for the demonstration and for
-tests. Rules: a thread per connection; AY and AZ in kind; 97 brings the last answer again; a bad
-checksum is answered with 96; a message that came twice is carried out twice, as with most ILSs;
-when the ILS itself fails, the connection is closed without an answer.
+Nothing here decides (``sip2_answers``, ``sip2_patrons``, ``registration``) or knows any policy of
+the connector. It is for a book corner whose embedded ILS stands on another machine, for the
+demonstration and for tests. Rules: a thread per connection; AY and AZ in kind; 97 brings the last
+answer again; a bad checksum is answered with 96; a message that came twice is carried out twice, as
+with most ILSs; when the ILS itself fails, the connection is closed without an answer.
 
 ``python -m adapters.local.sip2_server --db FILE --institution CODE`` serves until SIGTERM.
 """
@@ -31,7 +31,9 @@ from typing import Final, Literal, Self
 from adapters.local.adapter import SPEC, LocalAdapter
 from adapters.local.registration import RegistrationAnswers
 from adapters.local.settings import LocalSettings
-from adapters.local.sip2_answers import Caller, Sip2Answers
+from adapters.local.sip2_answers import Sip2Answers
+from adapters.local.sip2_base import Caller
+from adapters.local.sip2_patrons import Sip2PatronAnswers
 from connector.domain.ids import InstitutionId
 from connector.errors import AdapterError
 from connector.ports.ils import AdapterContext
@@ -89,6 +91,7 @@ class LocalSip2Server:
         self.slow_s = slow_s
         self.answers: dict[str, Callable[[Message, Caller], Message]] = {
             **Sip2Answers(adapter, renew_on_checkout=renew_on_checkout).answers,
+            **Sip2PatronAnswers(adapter).answers,
             **RegistrationAnswers(adapter).answers,
         }
         self._server = _Listener((host, port), self)

@@ -22,7 +22,7 @@ from typing import Any, Self
 
 from adapters.local.adapter import SPEC, LocalAdapter
 from adapters.local.settings import LocalSettings
-from adapters.local.sip2_answers import Caller
+from adapters.local.sip2_base import Caller
 from adapters.local.sip2_server import LocalSip2Server, main
 from connector.domain.ids import Barcode, InstitutionId
 from connector.ports.ils import AdapterContext, ItemInput
