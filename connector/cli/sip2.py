@@ -24,7 +24,7 @@ from connector.errors import ConfigurationError
 from connector.sip2.codec import decode
 from connector.sip2.dialects import dialect_names, find_dialect
 from connector.sip2.profiles import check_profile
-from connector.sip2.tags import describe_fields
+from connector.sip2.tags import describe_fields, describe_fixed
 from connector.sip2.terminal import ChecksumPolicy, WireProfile
 from connector.sip2.tracer import PassedFrame, TraceRelay
 
@@ -196,8 +196,10 @@ def _trace_line(passed: PassedFrame, profile: WireProfile, *, show: bool, as_jso
             return json.dumps({"at": at, "connection": passed.connection, "event": event})
         return f"{at} #{passed.connection} {event}"
     frame = decode(passed.raw, profile)
+    code = frame.code if frame.code.isdigit() or show else "??"
     if as_json:
         document = describe(frame, profile, show=show)
+        document["code"] = code
         if not show and frame.message is not None:
             document["fields"] = [
                 {"tag": tag, "name": name, "value": value}
@@ -206,13 +208,14 @@ def _trace_line(passed: PassedFrame, profile: WireProfile, *, show: bool, as_jso
         start = {"at": at, "connection": passed.connection, "direction": passed.direction}
         return json.dumps({**start, **document}, ensure_ascii=False)
     spec = find_dialect(profile.dialect).specs.get(frame.code)
-    parts = [at, f"#{passed.connection}", passed.direction, frame.code]
+    parts = [at, f"#{passed.connection}", passed.direction, code]
     if spec is not None:
         parts.append(spec.name)
     if frame.message is None:
         parts.append(f"({len(passed.raw)} bytes that are no message)")
     else:
-        parts += [f"{name}={value!r}" for name, value in frame.message.fixed.items()]
+        fixed = describe_fixed(frame.message, show=show)
+        parts += [f"{name}={value!r}" for name, value in fixed.items()]
         parts += [f"{tag}={value!r}" for tag, _, value in describe_fields(frame.message, show=show)]
     parts += [f"AY={frame.sequence}"] if frame.sequence is not None else []
     parts += [f"checksum={frame.checksum}", *frame.problems]

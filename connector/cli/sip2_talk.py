@@ -22,7 +22,7 @@ from connector.sip2.client import Sip2Client
 from connector.sip2.codec import Frame, Message, decode
 from connector.sip2.dialects import find_dialect
 from connector.sip2.spec import MessageSpec
-from connector.sip2.tags import describe_fields
+from connector.sip2.tags import describe_fields, describe_fixed
 from connector.sip2.terminal import WireProfile
 
 __all__ = ["Answer", "Target", "compose", "describe", "is_accepted", "print_answer"]
@@ -181,7 +181,7 @@ def describe(frame: Frame, profile: WireProfile, *, show: bool) -> dict[str, Any
         "sequence": frame.sequence,
         "problems": list(frame.problems),
         "accepted": None if message is None else is_accepted(message),
-        "fixed": {} if message is None else dict(message.fixed),
+        "fixed": {} if message is None else describe_fixed(message, show=show),
         "fields": []
         if message is None
         else [

@@ -1,16 +1,20 @@
 """What each two-letter tag is called, and whom its value may be shown to.
 
-Pure data and one function; nothing here reads or builds a frame. Rules:
+Pure data and two functions; nothing here reads or builds a frame. Rules:
 
 - someone who watches (the command line) sees a value only when its tag is listed in ``OPEN_TAGS``,
   so that a vendor's unknown tag is masked; passwords and PINs, names, addresses, identity numbers,
-  patron identifiers and free text are not listed;
+  patron identifiers and free text are not listed. Patron identifiers are not even told as a digest:
+  beside an item it would be somebody's reading;
+- an open value is masked all the same where it holds an identity number or looks like the rest of a
+  frame (a kiosk with another delimiter), and a fixed value where it does not look like one;
 - of what an ILS answers, a terminal never gets ``SECRET_TAGS``, a public screen no
   ``PERSONAL_TAGS``, and only a staff terminal ``WAITING_TAGS``; other unknown tags pass.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -24,6 +28,7 @@ __all__ = [
     "TAG_NAMES",
     "WAITING_TAGS",
     "describe_fields",
+    "describe_fixed",
 ]
 
 MASK: Final = "***"
@@ -63,6 +68,14 @@ OPEN_TAGS: Final = frozenset(
 )  # fmt: skip
 """Tags whose values say nothing about a person."""
 
+_CLOSED: Final = "|".join(sorted({*TAG_NAMES} - OPEN_TAGS - {"AY", "AZ"}))
+_SUSPECT: Final = re.compile(rf"\||[^0-9A-Za-z ](?:{_CLOSED})|[0-9]{{17}}[0-9Xx]", re.ASCII)
+_FIXED: Final = re.compile(
+    r"[YNU ]*|[A-Za-z+*-]|[A-Z]{3}|[0-9]{1,4}|[0-9]\.[0-9]{2}|0{18}|[YMDZHS]{18}"
+    r"|(?:19|20|21)[0-9]{2}(?:0[1-9]|1[0-2])[0-3][0-9][ 0A-Z]{4}[0-9]{6}",
+    re.ASCII,
+)
+
 _PERSONAL_IN: Final[Mapping[str, frozenset[str]]] = {"81": frozenset({"AM", "BP"})}
 """Open tags that a registration machine fills otherwise: BP is a telephone number there."""
 
@@ -90,12 +103,25 @@ def describe_fields(
         also_open: shown beside ``OPEN_TAGS``; screen messages, say, to someone who sent the
             request.
     """
-    is_open = (OPEN_TAGS - _PERSONAL_IN.get(message.code, frozenset())) | also_open
+    is_open = OPEN_TAGS - _PERSONAL_IN.get(message.code, frozenset())
     return [
         (
             tag,
             TAG_NAMES.get(tag, ""),
-            value if show or not value or tag in is_open else MASK,
+            value
+            if show
+            or not value
+            or tag in also_open
+            or (tag in is_open and not _SUSPECT.search(value))
+            else MASK,
         )
         for tag, value in message.fields
     ]
+
+
+def describe_fixed(message: Message, *, show: bool = False) -> dict[str, str]:
+    """Return the fixed part by name; what is no flag, number or date there is masked."""
+    return {
+        name: value if show or _FIXED.fullmatch(value) else MASK
+        for name, value in message.fixed.items()
+    }
