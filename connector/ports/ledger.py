@@ -38,6 +38,7 @@ __all__ = [
     "AlreadyHere",
     "AskLoan",
     "Asked",
+    "ClaimedRenewal",
     "Ledger",
     "NoPlace",
     "Place",
@@ -203,6 +204,18 @@ class Returned:
     closed: tuple[Loan, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ClaimedRenewal:
+    """A renewal that was claimed, and nobody has written how it ended.
+
+    Attributes:
+        until: when the claim ended: some seconds after the ILS was asked.
+    """
+
+    loan: Loan
+    until: datetime
+
+
 class Ledger(Protocol):
     """Unclosed and past loans of enrolled patrons, and the positions of items."""
 
@@ -268,13 +281,18 @@ class Ledger(Protocol):
         asked.
 
         Returns False when the loan is not open (or disputed), has another renewal count than
-        ``renewals``, or when a claim is still running; a claim ends at ``until``, by
-        ``record_renewal`` or by ``release_renewal``.
+        ``renewals``, or when there is a claim. A claim ends by ``record_renewal`` or by
+        ``release_renewal``; one that is there after ``until`` has no known outcome, and is settled
+        before there may be another: no renewal is made twice.
         """
         ...
 
-    def release_renewal(self, loan_id: LoanId) -> None:
-        """Give up the claim: the ILS refused, or was never asked."""
+    def release_renewal(self, loan_id: LoanId, *, until: datetime | None = None) -> None:
+        """Give up the claim: the ILS refused, was never asked, or has not renewed.
+
+        Args:
+            until: only the claim that ends then; None = whichever there is.
+        """
         ...
 
     def record_renewal(
@@ -370,6 +388,18 @@ class Ledger(Protocol):
         """Settlement heard "not on loan": remember the first time."""
         ...
 
+    def lease_renewals(
+        self, lender: InstitutionId, now: datetime, *, lease: timedelta, limit: int = 50
+    ) -> tuple[ClaimedRenewal, ...]:
+        """Lease claims that are past their time, as ``lease_unknown`` does."""
+        ...
+
+    def note_unrenewed(self, loan_id: LoanId, now: datetime) -> Loan:
+        """Settlement saw the loan as it was before a claimed renewal: remember the first time."""
+        ...
+
     def forget_absent(self, lender: InstitutionId) -> None:
-        """The ILS was away: earlier "not on loan" answers do not count (decision 7)."""
+        """The ILS was away: earlier answers "not on loan" and "not renewed" do not count (decision
+        7).
+        """
         ...

@@ -312,13 +312,21 @@ loan = Table(
         sqlite_where=text("state IN ('asked', 'unknown')"),
         postgresql_where=text("state IN ('asked', 'unknown')"),
     ),
+    Index(
+        "ix_loan_claimed",
+        "institution",
+        sqlite_where=text("renewal_until IS NOT NULL"),
+        postgresql_where=text("renewal_until IS NOT NULL"),
+    ),
 )
 """``asked_at``, ``changed_at`` and ``counted_at`` are our own clock's; ``opened_at``,
 ``renewed_at`` and ``closed_at`` are the moment when it happened, which may lie earlier.
 
 ``changed_at``: when the state last moved; an older read of the ILS says nothing about this row.
 ``counted_at``: when the loan was written into the statistics, once; None = not yet.
-``renewal_until``: until when a renewal is claimed.
+``renewal_until``: until when a renewal is claimed; past it, nobody knows how it ended.
+``first_absent_at``: when settlement first heard "not on loan", or of a claimed renewal "not
+renewed".
 """
 
 patron_quota = Table(

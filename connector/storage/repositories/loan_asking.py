@@ -114,16 +114,22 @@ class LoanAsking:
                 return False
             if row.loan.renewals != renewals:
                 return False
-            if row.renewal_until is not None and row.renewal_until > unit.now:
+            if row.renewal_until is not None:
                 return False
-            change_loan(unit, loan_id, renewal_until=until)
+            change_loan(unit, loan_id, renewal_until=until, first_absent_at=None, lease_until=None)
             return True
 
     @retry_once
-    def release_renewal(self, loan_id: LoanId) -> None:
-        """Give up the claim: the ILS refused, or was never asked."""
+    def release_renewal(self, loan_id: LoanId, *, until: datetime | None = None) -> None:
+        """Give up the claim: the ILS refused, was never asked, or has not renewed."""
         with self._work.begin() as unit:
-            change_loan(unit, loan_id, renewal_until=None)
+            row = lock_loan(unit, loan_id)
+            if row is None or row.renewal_until is None:
+                return
+            if until is None or row.renewal_until == until:
+                change_loan(
+                    unit, loan_id, renewal_until=None, first_absent_at=None, lease_until=None
+                )
 
 
 def _count_places(unit: UnitOfWork, request: AskLoan) -> NoPlace | None:

@@ -152,7 +152,7 @@ class LoanOutcomes:
             if not renew_row(
                 unit, row, place, due=due, renewals=renewals, due_mismatch=due_mismatch
             ):
-                change_loan(unit, loan_id, renewal_until=None)
+                change_loan(unit, loan_id, renewal_until=None, first_absent_at=None)
             return require_loan(unit, loan_id).loan
 
 
@@ -178,6 +178,7 @@ def renew_row(
         renewals=renewals,
         renewed_at=place.at,
         renewal_until=None,
+        first_absent_at=None,
     )
     note_fact(unit, Verb.RENEW, place, row)
     note_move(

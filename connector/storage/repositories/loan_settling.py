@@ -11,6 +11,7 @@ from sqlalchemy import func, select, update
 
 from connector.domain.ids import InstitutionId, LoanId
 from connector.domain.loan import Loan, LoanState
+from connector.ports.ledger import ClaimedRenewal
 from connector.storage import tables
 from connector.storage.repositories.loan_journal import change_loan
 from connector.storage.repositories.loan_outcomes import require_loan
@@ -20,6 +21,7 @@ from connector.storage.unit_of_work import UnitOfWorkFactory
 __all__ = ["LoanSettling"]
 
 _LOAN = tables.loan.c
+_LENT = (LoanState.OPEN.value, LoanState.DISPUTED.value)
 
 
 class LoanSettling:
@@ -72,6 +74,44 @@ class LoanSettling:
             return tuple(require_loan(unit, loan_id).loan for loan_id in ids)
 
     @retry_once
+    def lease_renewals(
+        self, lender: InstitutionId, now: datetime, *, lease: timedelta, limit: int = 50
+    ) -> tuple[ClaimedRenewal, ...]:
+        """Lease claims of renewals that are past their time."""
+        due = (
+            (_LOAN.institution == lender)
+            & _LOAN.state.in_(_LENT)
+            & (_LOAN.renewal_until <= now)
+            & (_LOAN.lease_until.is_(None) | (_LOAN.lease_until <= now))
+        )
+        longest_left_alone = func.coalesce(_LOAN.lease_until, _LOAN.renewal_until)
+        waiting = select(_LOAN.loan_id).where(due).order_by(longest_left_alone).limit(limit)
+        with self._work.database.read() as connection:
+            if connection.execute(waiting.limit(1)).first() is None:
+                return ()
+        with self._work.begin() as unit:
+            ids = unit.connection.scalars(waiting.with_for_update(skip_locked=True)).all()
+            unit.connection.execute(
+                update(tables.loan).where(_LOAN.loan_id.in_(ids)).values(lease_until=now + lease)
+            )
+            rows = [require_loan(unit, loan_id) for loan_id in ids]
+            return tuple(
+                ClaimedRenewal(row.loan, row.renewal_until)
+                for row in rows
+                if row.renewal_until is not None
+            )
+
+    @retry_once
+    def note_unrenewed(self, loan_id: LoanId, now: datetime) -> Loan:
+        """Remember when settlement first saw the loan as it was before a claimed renewal."""
+        with self._work.begin() as unit:
+            row = require_loan(unit, loan_id)
+            if row.renewal_until is None or row.loan.first_absent_at is not None:
+                return row.loan
+            change_loan(unit, loan_id, first_absent_at=now)
+            return require_loan(unit, loan_id).loan
+
+    @retry_once
     def note_absent(self, loan_id: LoanId, now: datetime) -> Loan:
         """Remember when settlement first heard "not on loan"."""
         with self._work.begin() as unit:
@@ -83,11 +123,14 @@ class LoanSettling:
 
     @retry_once
     def forget_absent(self, lender: InstitutionId) -> None:
-        """Forget earlier "not on loan" answers: the ILS was away since."""
+        """Forget earlier answers "not on loan" and "not renewed": the ILS was away since."""
+        # Two statements: each has a partial index.
+        unsettled = (_LOAN.state == LoanState.UNKNOWN.value, _LOAN.renewal_until.is_not(None))
         with self._work.begin() as unit:
-            unit.connection.execute(
-                update(tables.loan)
-                .where(_LOAN.institution == lender, _LOAN.state == LoanState.UNKNOWN.value)
-                .where(_LOAN.first_absent_at.is_not(None))
-                .values(first_absent_at=None)
-            )
+            for condition in unsettled:
+                unit.connection.execute(
+                    update(tables.loan)
+                    .where(_LOAN.institution == lender, condition)
+                    .where(_LOAN.first_absent_at.is_not(None))
+                    .values(first_absent_at=None)
+                )

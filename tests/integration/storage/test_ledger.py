@@ -12,6 +12,7 @@ from connector.domain.item import LanguageClass
 from connector.domain.loan import LoanState
 from connector.errors import NotFound
 from connector.ports.ledger import AlreadyHere, Asked, NoPlace, TakenByOther, Verb
+from tests.integration.storage.conftest import LIBRARY, OTHER
 
 FDX, WZX = "FDX", "WZX"
 
@@ -171,13 +172,41 @@ def test_one_renewal_at_a_time_can_be_claimed(scene):
     scene.ledger.release_renewal(loan.loan_id)
     assert scene.ledger.ask_renewal(loan.loan_id, renewals=0, until=until)
     scene.clock.advance(seconds=11)
-    assert scene.ledger.ask_renewal(
-        loan.loan_id, renewals=0, until=scene.clock() + timedelta(seconds=10)
-    )
+    later = scene.clock() + timedelta(seconds=10)
+    assert not scene.ledger.ask_renewal(loan.loan_id, renewals=0, until=later), "nobody knows how"
+    scene.ledger.release_renewal(loan.loan_id, until=later)
+    assert not scene.ledger.ask_renewal(loan.loan_id, renewals=0, until=later), "another claim"
+    scene.ledger.release_renewal(loan.loan_id, until=until)
+    assert scene.ledger.ask_renewal(loan.loan_id, renewals=0, until=later)
     scene.ledger.record_renewal(loan.loan_id, scene.place(), due=None, renewals=1)
     assert scene.ledger.ask_renewal(
         loan.loan_id, renewals=1, until=scene.clock() + timedelta(seconds=10)
     )
+
+
+def test_claims_past_their_time_are_leased_once_and_remembered(scene):
+    loan = scene.lend(scene.person(), "B1")
+    until = scene.clock() + timedelta(seconds=10)
+    scene.ledger.ask_renewal(loan.loan_id, renewals=0, until=until)
+    lease = timedelta(seconds=10)
+    assert scene.ledger.lease_renewals(LIBRARY, scene.clock(), lease=lease) == ()
+    scene.clock.advance(seconds=11)
+    assert scene.ledger.lease_renewals(OTHER, scene.clock(), lease=lease) == ()
+    (claim,) = scene.ledger.lease_renewals(LIBRARY, scene.clock(), lease=lease)
+    assert (claim.loan.loan_id, claim.until) == (loan.loan_id, until)
+    assert scene.ledger.lease_renewals(LIBRARY, scene.clock(), lease=lease) == ()
+    first = scene.clock()
+    assert scene.ledger.note_unrenewed(loan.loan_id, first).first_absent_at == first
+    assert scene.ledger.note_unrenewed(loan.loan_id, scene.clock()).first_absent_at == first
+    scene.ledger.forget_absent(OTHER)
+    assert scene.ledger.fetch_loan(loan.loan_id).first_absent_at == first
+    scene.ledger.forget_absent(LIBRARY)
+    assert scene.ledger.fetch_loan(loan.loan_id).first_absent_at is None
+    scene.ledger.note_unrenewed(loan.loan_id, first)
+    scene.ledger.record_renewal(loan.loan_id, scene.place(), due=None, renewals=1)
+    assert scene.ledger.fetch_loan(loan.loan_id).first_absent_at is None
+    scene.clock.advance(seconds=11)
+    assert scene.ledger.lease_renewals(LIBRARY, scene.clock(), lease=lease) == ()
 
 
 def test_renewal_of_a_loan_that_is_not_open_cannot_be_claimed(scene):

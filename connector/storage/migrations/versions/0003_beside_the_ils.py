@@ -100,10 +100,18 @@ def upgrade() -> None:
         sa.Column("measured_at", UtcDateTime(), nullable=False),
         sa.PrimaryKeyConstraint("terminal", name=op.f("pk_terminal_clock")),
     )
+    op.create_index(
+        "ix_loan_claimed",
+        "loan",
+        ["institution"],
+        sqlite_where=sa.text("renewal_until IS NOT NULL"),
+        postgresql_where=sa.text("renewal_until IS NOT NULL"),
+    )
 
 
 def downgrade() -> None:
     """Take back."""
+    op.drop_index("ix_loan_claimed", table_name="loan")
     op.drop_table("terminal_clock")
     op.drop_index(op.f("ix_mode_switch_institution_seq"), table_name="mode_switch")
     op.drop_table("mode_switch")
