@@ -19,6 +19,7 @@ from connector.plugins.manager import Plugins, build_plugins
 from connector.ports.clock import Clock, utc_now
 from connector.ports.ils import IlsAdapter
 from connector.services.account_expiry import AccountExpiry
+from connector.services.away import AwayDesk, AwayWatch
 from connector.services.campaigns import CampaignService
 from connector.services.cards import CardService
 from connector.services.circulation import CirculationService
@@ -187,13 +188,15 @@ def build(
     store.institutions.save(tuple(configured.values()))
     libraries = LibraryModes(configured, store.modes, now)
     metrics = Sip2Metrics()
+    away = AwayDesk(libraries, store.deferred, now)
     part = Parts(
         settings,
         store=store,
         plugins=plugins,
         libraries=libraries,
-        adapters=observe_adapters(adapters, metrics),
+        adapters=observe_adapters(adapters, AwayWatch(metrics, away)),
         now=now,
+        away=away,
         watch=metrics,
     )
     circulation = CirculationService(part.desk)

@@ -18,6 +18,7 @@ from connector.ports.enrolment import School
 from connector.ports.ils import IlsAdapter
 from connector.ports.watch import NOBODY, Watch
 from connector.services.account_expiry import AccountExpiry
+from connector.services.away import AwayDesk
 from connector.services.cards import CardService
 from connector.services.circulation import CirculationService
 from connector.services.classes import SchoolsService
@@ -67,6 +68,7 @@ class Parts:
         libraries: Mapping[InstitutionId, Library],
         adapters: Mapping[InstitutionId, IlsAdapter],
         now: Clock,
+        away: AwayDesk,
         watch: Watch = NOBODY,
     ) -> None:
         self.settings, self.store, self.plugins = settings, store, plugins
@@ -93,6 +95,7 @@ class Parts:
             decider=plugins.decider,
             events=plugins.events,
             now=now,
+            away=away,
             watch=watch,
         )
         self.closing = ClosingService(

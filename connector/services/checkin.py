@@ -1,18 +1,25 @@
 """Checkin: whose item it is, the ILS, then the ledger; whoever brings it.
 
-Nothing here speaks SIP2 or SQL. Rules: decisions 4, 17, 18; scenarios 13, 18, 23. A return passes
-even while our own database is down, and frees the quota place at once.
+Nothing here speaks SIP2 or SQL. Rules: decisions 4, 17, 18; scenarios 13, 15, 16, 18, 23 —
+
+- a return passes even while our own database is down, and frees the quota place at once;
+- an ILS that is away hears of it later, with the kiosk's own time; nobody is told "yes" before the
+  return and what is still to be told are committed together;
+- a return that was sent and not answered is asked about, by now or by the worker;
+- what happens to an item waits for what its ILS has not heard of it yet.
 """
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 
 from connector.domain.circulation import Reason, decide_checkin
 from connector.domain.ids import InstitutionId, ItemId
 from connector.domain.library import Library
-from connector.errors import AdapterError, OutcomeUnknown
+from connector.errors import AdapterError, UnsupportedOperation
 from connector.log import get_logger
+from connector.ports.deferred import Deferral, DeferredVerb
 from connector.ports.ils import Capability, CheckinResult
 from connector.services.desk import (
     STORE_DOWN,
@@ -22,6 +29,7 @@ from connector.services.desk import (
     reason_of,
     reason_of_read,
 )
+from connector.services.renewal import NOT_SENT
 
 __all__ = ["Checkin"]
 
@@ -39,7 +47,6 @@ class Checkin:
         down.
         """
         library = self._desk.libraries[exchange.institution]
-        adapter = self._desk.adapters[library.code]
         local = ItemId(library.code, library.barcodes.normalise(exchange.scanned_item))
         try:
             item = self._returned_item(exchange, library, local)
@@ -47,27 +54,111 @@ class Checkin:
             _log.exception("store.unavailable", institution=library.code)
             item = local
         except AdapterError as err:
-            return CheckinAnswer(ok=False, item=local, reason=reason_of_read(err))
+            # Only the ILS could tell whose it is: nobody may guess.
+            takes = self._desk.away.takes_returns(library)
+            reason = Reason.AMBIGUOUS_ITEM if takes else reason_of_read(err)
+            return CheckinAnswer(ok=False, item=local, reason=reason)
         if item is None:
             return CheckinAnswer(ok=False, item=local, reason=Reason.AMBIGUOUS_ITEM)
         returned_at = self._effective_date(exchange, item)
+        if self._waits(library, item):
+            taken = self._take(exchange, library, item, returned_at)
+            return taken or CheckinAnswer(ok=False, item=item, reason=Reason.IN_PROGRESS)
+        return self._tell(exchange, library, item, returned_at)
+
+    def _tell(
+        self, exchange: Exchange, library: Library, item: ItemId, returned_at: datetime
+    ) -> CheckinAnswer:
+        adapter = self._desk.adapters[library.code]
+        sent_at, started = self._desk.now(), time.monotonic()
         try:
             result = adapter.checkin(item.barcode, exchange.context, returned_at=returned_at)
-        except OutcomeUnknown:
-            try:
-                returned = adapter.fetch_item_loan(item.barcode) is None
-            except AdapterError:
-                returned = False
-            if not returned:
-                return CheckinAnswer(ok=False, item=item, reason=Reason.OUTCOME_UNKNOWN)
-            result = CheckinResult(ok=True)
-        except AdapterError as err:
-            return CheckinAnswer(ok=False, item=item, reason=reason_of(err))
+        except NOT_SENT as err:
+            taken = None
+            if not isinstance(err, UnsupportedOperation) and self._desk.away.takes_returns(library):
+                taken = self._take(exchange, library, item, returned_at)
+            return taken or CheckinAnswer(ok=False, item=item, reason=reason_of(err))
+        except Exception as err:  # noqa: BLE001 - whatever an adapter raises, the ILS may have taken it back
+            _log.warning("checkin.not_answered", institution=library.code, error=type(err).__name__)
+            in_time = time.monotonic() - started < exchange.context.timeout_s
+            return self._find_out(
+                exchange, library, item, returned_at, sent_at=sent_at, in_time=in_time
+            )
         if result.ok:
             self._note_return(exchange, library, item, returned_at)
         return CheckinAnswer(
             ok=result.ok, item=item, reason=None if result.ok else Reason.ILS_REFUSED, result=result
         )
+
+    def _find_out(
+        self,
+        exchange: Exchange,
+        library: Library,
+        item: ItemId,
+        returned_at: datetime,
+        *,
+        sent_at: datetime,
+        in_time: bool,
+    ) -> CheckinAnswer:
+        """After an unknown outcome: ask once, while there is time; else the worker asks."""
+        takes = self._desk.away.takes_returns(library)
+        if (in_time or not takes) and self._is_back(library, item):
+            self._note_return(exchange, library, item, returned_at)
+            return CheckinAnswer(ok=True, item=item, result=CheckinResult(ok=True))
+        taken = self._take(exchange, library, item, returned_at, sent_at=sent_at) if takes else None
+        if taken is not None:
+            return taken
+        deferral = Deferral(library.code, DeferredVerb.CONFIRM_RETURN, sent_at)
+        try:
+            self._desk.ledger.defer_question(
+                item, exchange.place, deferral, occurred_at=returned_at
+            )
+        except STORE_DOWN:
+            _log.exception("store.unavailable", institution=library.code)
+        return CheckinAnswer(ok=False, item=item, reason=Reason.OUTCOME_UNKNOWN)
+
+    def _is_back(self, library: Library, item: ItemId) -> bool:
+        """Ask the ILS whether the item is on loan no more."""
+        adapter = self._desk.adapters[library.code]
+        try:
+            loan = self._desk.ledger.find_unclosed(item)
+        except STORE_DOWN:
+            loan = None
+        known = loan.ils_patron if loan is not None and loan.lender == library.code else None
+        try:
+            return adapter.fetch_item_loan(item.barcode, known) is None
+        except AdapterError:
+            return False
+
+    def _take(
+        self,
+        exchange: Exchange,
+        library: Library,
+        item: ItemId,
+        returned_at: datetime,
+        *,
+        sent_at: datetime | None = None,
+    ) -> CheckinAnswer | None:
+        """Take the item in the ILS's place; None = the kiosk heard "no", or it cannot be kept."""
+        if not exchange.slot.claim():
+            return None
+        deferral = Deferral(library.code, DeferredVerb.CHECKIN, sent_at)
+        try:
+            returned = self._desk.ledger.record_return(
+                item, exchange.place, returned_at=returned_at, defer=deferral
+            )
+        except STORE_DOWN:
+            _log.exception("store.unavailable", institution=library.code)
+            return None
+        for loan in returned.closed:
+            self._desk.track("loan.returned", exchange, loan)
+        return CheckinAnswer(ok=True, item=item, deferred=True)
+
+    def _waits(self, library: Library, item: ItemId) -> bool:
+        try:
+            return self._desk.away.is_waiting(library, item)
+        except STORE_DOWN:
+            return False
 
     def _returned_item(self, exchange: Exchange, library: Library, local: ItemId) -> ItemId | None:
         """Return which item was brought, or None when it must be handed to staff (scenario 18)."""

@@ -30,6 +30,7 @@ from connector.errors import (
 from connector.log import get_logger
 from connector.ports.ils import Capability, CheckoutResult, IlsAdapter
 from connector.ports.ledger import AlreadyHere, Asked, AskLoan, NoPlace, TakenByOther, Verb
+from connector.services.away_lending import AwayLending
 from connector.services.desk import (
     STORE_DOWN,
     CirculationAnswer,
@@ -59,10 +60,12 @@ class Checkout:
     def __init__(self, desk: CirculationDesk, renewal: Renewal) -> None:
         self._desk = desk
         self._renewal = renewal
+        self._away = AwayLending(desk)
 
     def checkout(self, exchange: Exchange) -> CirculationAnswer:
         """Lend an item."""
         library = self._desk.libraries[exchange.institution]
+        standing = None
         try:
             standing = self._desk.find_borrower(exchange, library)
             if standing is None:
@@ -73,13 +76,25 @@ class Checkout:
         except STORE_DOWN:
             return self._without_store(exchange, library)
         except AdapterError as err:
-            return CirculationAnswer(ok=False, reason=reason_of_read(err))
+            if standing is None:
+                return CirculationAnswer(ok=False, reason=reason_of_read(err))
+            return self._lend_away(exchange, library, standing, err)
         try:
             return self._enforce(prepared)
         except STORE_DOWN:
             # From here on the ILS may have been asked: nothing may be asked of it twice.
             _log.exception("store.unavailable", institution=library.code)
             return CirculationAnswer(ok=False, reason=Reason.OUTCOME_UNKNOWN)
+
+    def _lend_away(
+        self, exchange: Exchange, library: Library, standing: PatronStanding, err: AdapterError
+    ) -> CirculationAnswer:
+        """The ILS could not be asked, and has done nothing: lend without it, if that is wanted."""
+        try:
+            return self._away.lend(exchange, library, standing, err)
+        except STORE_DOWN:
+            _log.exception("store.unavailable", institution=library.code)
+            return CirculationAnswer(ok=False, reason=Reason.STORE_UNAVAILABLE)
 
     def _without_store(self, exchange: Exchange, library: Library) -> CirculationAnswer:
         """Our database is down and the ILS has not been asked: do what the library chose."""
@@ -110,7 +125,11 @@ class Checkout:
         if isinstance(prepared, EarlyRefusal):
             return self._desk.refuse_early(prepared)
         row = prepared.view.find_loan(prepared.item.item)
-        return self._repeat(prepared, row) if row is not None else self._lend(prepared)
+        if row is not None:
+            return self._repeat(prepared, row)
+        if self._desk.away.is_waiting(prepared.library, prepared.item.item):
+            return prepared.refused(Reason.IN_PROGRESS)
+        return self._lend(prepared)
 
     def _observe(
         self, exchange: Exchange, library: Library, standing: PatronStanding
@@ -256,7 +275,7 @@ class Checkout:
             self._desk.ledger.record_refused(
                 loan.loan_id, exchange.place, reason=reason_of(err), ils_code=err.code
             )
-            return lending.refused(reason_of(err))
+            return self._lend_away(exchange, lending.library, lending.view.standing, err)
         except OutcomeUnknown:
             return self._find_out(lending, self._desk.ledger.record_unknown(loan.loan_id))
         except Exception as err:  # noqa: BLE001 - whatever an adapter raises, the ILS may have lent the item

@@ -40,6 +40,7 @@ from connector.ports.ils import (
 )
 from connector.ports.ledger import Ledger, Place, Verb
 from connector.ports.watch import NOBODY, Watch
+from connector.services.away import AwayDesk
 from connector.services.facts import FactReader, ItemView, PatronView
 from connector.services.loan_rules import correct_due_date
 
@@ -117,12 +118,17 @@ class CirculationAnswer:
 
 @dataclass(frozen=True, slots=True)
 class CheckinAnswer:
-    """The answer to a checkin; ``result`` is the ILS's."""
+    """The answer to a checkin; ``result`` is the ILS's.
+
+    Attributes:
+        deferred: the ILS was away: it hears of the return later.
+    """
 
     ok: bool
     item: ItemId
     reason: Reason | None = None
     result: CheckinResult | None = None
+    deferred: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +182,7 @@ class CirculationDesk:
     decider: Decider
     events: EventSink
     now: Clock
+    away: AwayDesk
     ask_margin: timedelta = timedelta(seconds=20)
     watch: Watch = NOBODY
 

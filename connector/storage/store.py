@@ -17,6 +17,7 @@ from connector.storage.repositories.audit import StoredAudit
 from connector.storage.repositories.cards import StoredCards
 from connector.storage.repositories.classes import StoredClasses
 from connector.storage.repositories.closing import StoredClosings
+from connector.storage.repositories.deferred import StoredDeferred
 from connector.storage.repositories.enrolment import StoredEnrolment
 from connector.storage.repositories.exchange import StoredExchanges
 from connector.storage.repositories.feeds import StoredFeeds
@@ -25,6 +26,7 @@ from connector.storage.repositories.item_facts import StoredItemFacts
 from connector.storage.repositories.ledger import StoredLedger
 from connector.storage.repositories.lists import StoredLists
 from connector.storage.repositories.modes import StoredModes
+from connector.storage.repositories.operations import StoredOperations
 from connector.storage.repositories.payments import StoredPayments
 from connector.storage.repositories.people import StoredPeople
 from connector.storage.repositories.privacy import StoredPrivacy
@@ -53,6 +55,7 @@ class Store:
         self.database = Database(url)
         self.work = UnitOfWorkFactory(self.database, keyring, now=now)
         self.ledger = StoredLedger(self.work)
+        self.deferred = StoredDeferred(self.work)
         self.people = StoredPeople(self.work)
         self.item_facts = StoredItemFacts(self.work)
         self.violations = StoredViolations(self.work)
@@ -69,6 +72,7 @@ class Store:
         self.privacy = StoredPrivacy(self.work)
         self.outbox = Outbox(self.work)
         self.institutions = StoredInstitutions(self.work)
+        self.operations = StoredOperations(self.work)
         self.modes = StoredModes(self.work)
         self.payments = StoredPayments(self.work)
 

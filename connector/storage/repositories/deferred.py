@@ -20,6 +20,7 @@ from connector.ports.deferred import (
     UNRESOLVED,
     Backlog,
     DeferredState,
+    DeferredVerb,
     DeferredWork,
 )
 from connector.ports.tasks import TaskKind
@@ -39,7 +40,7 @@ _UNRESOLVED = _WORK.c.state.in_([state.value for state in sorted(UNRESOLVED)])
 _FOR_A_PERSON = frozenset({DeferredState.SKIPPED, DeferredState.CONFLICT})
 _IS_WAITING = (
     "SELECT 1 FROM deferred WHERE owner = ? AND barcode = ? AND institution = ? "
-    "AND state = 'waiting' LIMIT 1"
+    "AND state = 'waiting' AND verb <> 'confirm_return' LIMIT 1"
 )
 
 
@@ -58,6 +59,7 @@ class StoredDeferred:
             .where(earlier.c.institution == _WORK.c.institution)
             .where(earlier.c.owner == _WORK.c.owner, earlier.c.barcode == _WORK.c.barcode)
             .where(earlier.c.state == DeferredState.WAITING.value, earlier.c.seq < _WORK.c.seq)
+            .where(earlier.c.verb != DeferredVerb.CONFIRM_RETURN.value)
             .exists()
         )
         ready = (

@@ -26,7 +26,7 @@ from connector.ports.ledger import Place
 from connector.storage import tables
 from connector.storage.unit_of_work import UnitOfWork
 
-__all__ = ["add_work", "ends_with_return", "of_item", "read_work", "select_work"]
+__all__ = ["add_work", "ends_with_return", "has_question", "of_item", "read_work", "select_work"]
 
 _WORK = tables.deferred
 _LOAN = tables.loan
@@ -48,6 +48,20 @@ def ends_with_return(unit: UnitOfWork, institution: str, item: ItemId) -> bool:
         .limit(1)
     )
     return last == DeferredVerb.CHECKIN.value
+
+
+def has_question(unit: UnitOfWork, institution: str, item: ItemId) -> bool:
+    """Say whether the ILS is to be asked already what became of the item's return."""
+    return (
+        unit.connection.scalar(
+            select(_WORK.c.seq)
+            .where(_WORK.c.institution == institution, of_item(item))
+            .where(_WORK.c.state == DeferredState.WAITING.value)
+            .where(_WORK.c.verb == DeferredVerb.CONFIRM_RETURN.value)
+            .limit(1)
+        )
+        is not None
+    )
 
 
 def add_work(

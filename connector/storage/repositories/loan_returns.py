@@ -17,7 +17,7 @@ from connector.domain.loan import ItemPosition, LoanOrigin, LoanState, can_move
 from connector.ports.deferred import Deferral
 from connector.ports.ledger import Place, Returned, Verb
 from connector.storage.engine import parse_moment
-from connector.storage.repositories.deferred_rows import add_work, ends_with_return
+from connector.storage.repositories.deferred_rows import add_work, ends_with_return, has_question
 from connector.storage.repositories.loan_journal import change_loan, note_fact, note_move, put_item
 from connector.storage.repositories.loan_losses import note_found
 from connector.storage.repositories.loan_outcomes import require_loan
@@ -121,6 +121,8 @@ class LoanReturns:
     ) -> None:
         """Commit that the ILS is to be asked what became of a return."""
         with self._work.begin() as unit:
+            if has_question(unit, deferral.institution, item):
+                return
             row = lock_item(unit, item)
             loan_id = row.loan.loan_id if row is not None else None
             add_work(unit, deferral, item, place, occurred_at=occurred_at, loan_id=loan_id)
