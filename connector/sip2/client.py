@@ -71,8 +71,10 @@ class Sip2Client:
         self._frames: deque[bytes] = deque()
         self._sequence = 9
         self._closed = False
+        until = time.monotonic() + timeout_s
         sock = socket.create_connection((host, port), timeout=timeout_s)
         try:
+            sock.settimeout(max(until - time.monotonic(), 0.001))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for name, value in _KEEP_ALIVE.items():

@@ -1,0 +1,54 @@
+"""An ILS that speaks SIP2 keeps the contract of the port: the embedded ILS behind a real socket."""
+
+from __future__ import annotations
+
+import pytest
+
+from adapters.local.adapter import build_adapter as build_local
+from adapters.local.settings import LocalSettings
+from adapters.local.sip2_server import LocalSip2Server
+from adapters.sip2.adapter import build_adapter
+from adapters.sip2.settings import FeatureSettings, Sip2Settings
+from connector.domain.ids import InstitutionId
+from connector.ports.clock import utc_now
+from connector.ports.ils import AdapterContext
+from connector.sip2.terminal import WireProfile
+from connector.testing.contract_seed import AdapterSeed
+from connector.testing.ils_contract import IlsAdapterContract
+
+
+class TestSip2(IlsAdapterContract):
+    """By the standard, with everything that an ILS can offer by it."""
+
+    speaks = WireProfile()
+    settings = {}
+
+    @pytest.fixture
+    def desk(self, tmp_path):
+        """The ILS behind, as its own staff use it."""
+        context = AdapterContext(InstitutionId("LIB"), "Asia/Shanghai", str(tmp_path), utc_now)
+        desk = build_local(LocalSettings(), context)
+        yield desk
+        desk.close()
+
+    @pytest.fixture
+    def adapter(self, desk, tmp_path):
+        (tmp_path / "ils.password").write_text("secret", "utf-8")
+        context = AdapterContext(InstitutionId("LIB"), "Asia/Shanghai", str(tmp_path), utc_now)
+        with LocalSip2Server(desk, profile=self.speaks, logins={"gateway": "secret"}) as server:
+            settings = Sip2Settings(
+                host="127.0.0.1",
+                port=server.port,
+                login="gateway",
+                password_file="ils.password",
+                **self.settings,
+            )
+            adapter = build_adapter(settings, context)
+            yield adapter
+            adapter.close()
+
+    @pytest.fixture
+    def seed(self, desk):
+        seed = AdapterSeed(desk)
+        yield seed
+        seed.clean()
