@@ -1,15 +1,15 @@
-"""The embedded ILS as a plugin: it offers its adapter and fills it for the demonstration."""
+"""The embedded ILS as a plugin: it offers its adapter and serves the demonstration."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from adapters.local.adapter import SPEC, LocalAdapter
-from connector.domain.ids import Barcode
-from connector.plugins.hookspecs import DemoContext, DemoItem, hookimpl
-from connector.ports.ils import AdapterSpec, ItemInput
+from adapters.local import demonstration
+from adapters.local.adapter import SPEC
+from connector.plugins.hookspecs import DemoContext, DemoIls, DemoIlsContext, hookimpl
+from connector.ports.ils import AdapterSpec
 
-__all__ = ["register_ils_adapters", "seed_demonstration"]
+__all__ = ["open_demonstration_ils", "register_ils_adapters", "seed_demonstration"]
 
 
 @hookimpl
@@ -21,19 +21,10 @@ def register_ils_adapters() -> Sequence[AdapterSpec]:
 @hookimpl
 def seed_demonstration(context: DemoContext) -> None:
     """Add the sample stock to an embedded ILS whose settings allow it; what is there stays."""
-    adapter = context.adapter
-    if isinstance(adapter, LocalAdapter) and adapter.settings.demo:
-        for item in context.items:
-            if adapter.fetch_item(Barcode(item.barcode)) is None:
-                bib_id = adapter.add_bib(item.record, item.dialect)
-                adapter.add_item(bib_id, _input_of(item))
+    demonstration.seed(context)
 
 
-def _input_of(item: DemoItem) -> ItemInput:
-    return ItemInput(
-        barcode=Barcode(item.barcode),
-        item_type=item.item_type,
-        location=item.location,
-        collection=item.collection,
-        call_number=item.call_number,
-    )
+@hookimpl
+def open_demonstration_ils(context: DemoIlsContext) -> DemoIls:
+    """Serve an embedded ILS of its own over SIP2, filled with the sample stock."""
+    return demonstration.open_ils(context)

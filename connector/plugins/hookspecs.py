@@ -14,15 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pluggy
 
 from connector.domain.circulation import Decision
 from connector.domain.ids import InstitutionId
+from connector.ports.clock import Clock
 from connector.ports.decisions import DecisionRequest
 from connector.ports.events import Event
-from connector.ports.ils import AdapterSpec, IlsAdapter
+from connector.ports.ils import AdapterSpec, IlsAdapter, PatronInput
 from connector.ports.store import Identifier
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ __all__ = [
     "PROJECT",
     "AppInfo",
     "DemoContext",
+    "DemoIls",
+    "DemoIlsContext",
     "DemoItem",
     "HealthCheck",
     "HealthResult",
@@ -117,6 +121,42 @@ class DemoContext:
     items: Sequence[DemoItem]
 
 
+@dataclass(frozen=True, slots=True)
+class DemoIlsContext:
+    """What the demonstration asks of a plugin that can start an ILS of its own.
+
+    Attributes:
+        encoding: of its SIP2; a Python codec name.
+        folder: for its files.
+        now: its clock, which the demonstration moves.
+        items: what it has.
+    """
+
+    institution: InstitutionId
+    timezone: str
+    encoding: str
+    folder: Path
+    now: Clock
+    items: Sequence[DemoItem]
+
+
+@dataclass(frozen=True, slots=True)
+class DemoIls:
+    """A running ILS that can be reached only by SIP2, but for its own staff desk.
+
+    Attributes:
+        add_patron: opens an account, as its staff would.
+        close: ends it.
+    """
+
+    host: str
+    port: int
+    login: str
+    password: str = field(repr=False)
+    add_patron: Callable[[PatronInput], object]
+    close: Callable[[], None]
+
+
 class HookSpecs:
     """The hooks. The first line of each says when it is called."""
 
@@ -171,6 +211,10 @@ class HookSpecs:
     @hookspec
     def seed_demonstration(self, context: DemoContext) -> None:
         """Fill the demonstration's ILS with sample stock, if the adapter is this plugin's."""
+
+    @hookspec(firstresult=True)
+    def open_demonstration_ils(self, context: DemoIlsContext) -> DemoIls | None:
+        """Start an ILS for the demonstration that is reached by SIP2; the first answer counts."""
 
 
 HOOKS: Mapping[str, Any] = {

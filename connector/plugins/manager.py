@@ -26,6 +26,8 @@ from connector.plugins.hookspecs import (
     PROJECT,
     AppInfo,
     DemoContext,
+    DemoIls,
+    DemoIlsContext,
     HealthCheck,
     HookSpecs,
     RowView,
@@ -161,6 +163,11 @@ class Plugins:
     def seed_demonstration(self, context: DemoContext) -> None:
         """Let the owner of the adapter fill its ILS; what it raises goes through."""
         self._manager.hook.seed_demonstration(context=context)
+
+    def open_demonstration_ils(self, context: DemoIlsContext) -> DemoIls | None:
+        """Let a plugin start an ILS; None when none can. What it raises goes through."""
+        found: DemoIls | None = self._manager.hook.open_demonstration_ils(context=context)
+        return found
 
     def describe(self) -> tuple[PluginInfo, ...]:
         """Return what is loaded, by name."""

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import adapters.local
 from connector.domain.bib import BibSummary
 from connector.domain.ids import InstitutionId
 from connector.marc.write import build_record
-from connector.plugins.hookspecs import DemoContext, DemoItem
-from connector.ports.ils import API_CAPABILITIES
+from connector.plugins.hookspecs import DemoContext, DemoIlsContext, DemoItem
+from connector.ports.ils import API_CAPABILITIES, PatronInput
+from connector.sip2.client import Sip2Client
+from connector.sip2.codec import Message
+from connector.sip2.terminal import WireProfile
 from connector.testing.fake_ils import koha_a
 
+START = datetime(2026, 9, 7, 2, 0, tzinfo=UTC)
 STOCK = (
     DemoItem("D1", build_record(BibSummary("夏洛的网", languages=("chi",), isbn="9787532733415"))),
     DemoItem(
@@ -50,6 +54,25 @@ def test_the_ils_of_another_adapter_stays_as_it_is():
     other = koha_a()
     seed(other)
     assert other.stock.items == {}
+
+
+def test_the_demonstration_gets_an_ils_behind_sip2(tmp_path):
+    context = DemoIlsContext(
+        InstitutionId("LIB"), "Asia/Shanghai", "gbk", tmp_path, lambda: START, STOCK
+    )
+    ils = adapters.local.open_demonstration_ils(context)
+    try:
+        ils.add_patron(PatronInput("p1", "P1", "读者甲", "student", pin="2468"))
+        profile = WireProfile(encoding="gbk")
+        with Sip2Client(ils.host, ils.port, profile=profile, timeout_s=20) as client:
+            assert client.login(ils.login, ils.password)
+            told = client.exchange(Message("23", {}, [("AA", "P1"), ("AD", "2468")]))
+            assert (told.get("AE"), told.get("CQ")) == ("读者甲", "Y")
+            item = client.exchange(Message("17", {}, [("AB", "D1")]))
+            assert item.get("AJ") == "夏洛的网"
+    finally:
+        ils.close()
+    assert ils.password not in repr(ils)
 
 
 def test_a_bib_is_searched_by_author_isbn_and_publisher_too(world):

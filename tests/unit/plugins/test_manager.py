@@ -3,6 +3,7 @@
 import io
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 
 import click
@@ -20,6 +21,8 @@ from connector.plugins.hookspecs import (
     HOOKS,
     AppInfo,
     DemoContext,
+    DemoIls,
+    DemoIlsContext,
     HealthCheck,
     HealthResult,
     RowView,
@@ -32,6 +35,7 @@ from connector.ports.ils import AdapterSpec, Capability
 from connector.ports.store import Identifier
 
 A = InstitutionId("A")
+APP_TIME = datetime(2026, 9, 7, tzinfo=UTC)
 APP = AppInfo(version="0", institutions=(A,), data_dir="/nowhere")
 PERMITTED = Decision(permitted=True, due=datetime(2026, 10, 1, tzinfo=UTC), policy_version="v1")
 REQUEST = DecisionRequest(
@@ -54,7 +58,7 @@ def plugin(name, function):
 
 
 def build(**plugins):
-    return build_plugins(extra=plugins, disabled=["local"])
+    return build_plugins(extra=plugins, disabled=["local", "sip2"])
 
 
 def spec(name):
@@ -253,6 +257,25 @@ def test_hook_seed_demonstration_that_fails_is_not_hidden():
         plugins.seed_demonstration(DemoContext(institution=A, adapter=None, items=()))
 
 
+def test_hook_open_demonstration_ils():
+    context = DemoIlsContext(A, "Asia/Shanghai", "utf-8", Path(), lambda: APP_TIME, ())
+    ils = DemoIls("127.0.0.1", 6001, "gateway", "secret", lambda patron: None, lambda: None)
+    assert build().open_demonstration_ils(context) is None
+    plugins = build(
+        x=plugin("open_demonstration_ils", lambda context: None),
+        y=plugin("open_demonstration_ils", lambda context: ils),
+    )
+    assert plugins.open_demonstration_ils(context) is ils
+
+
+def test_hook_open_demonstration_ils_that_fails_is_not_hidden():
+    plugins = build(x=plugin("open_demonstration_ils", raising))
+    with pytest.raises(ValueError, match="张三"):
+        plugins.open_demonstration_ils(
+            DemoIlsContext(A, "Asia/Shanghai", "utf-8", Path(), lambda: APP_TIME, ())
+        )
+
+
 def test_every_hook_has_its_test():
     missing = [name for name in HOOKS if f"test_hook_{name}" not in globals()]
     assert missing == []
@@ -288,7 +311,9 @@ def test_switching_off_an_unknown_plugin_names_the_known_ones():
 
 def test_switched_off_plugin_is_not_loaded():
     extra = {"x": plugin("track_event", raising)}
-    names = [info.name for info in build_plugins(extra=extra, disabled=["local", "x"]).describe()]
+    names = [
+        info.name for info in build_plugins(extra=extra, disabled=["local", "sip2", "x"]).describe()
+    ]
     assert names == []
 
 
