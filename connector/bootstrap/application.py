@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 
-from connector.bootstrap.edges import build_adapters, build_terminal, close_all
+from connector.bootstrap.edges import build_adapters, build_terminals, close_all, screen_messages
 from connector.bootstrap.parts import Parts
-from connector.domain.ids import InstitutionId, TerminalId
+from connector.domain.ids import InstitutionId
 from connector.errors import ConnectorError
 from connector.plugins.hookspecs import AppInfo
 from connector.plugins.manager import Plugins, build_plugins
@@ -50,9 +50,9 @@ from connector.settings import Settings
 from connector.sip2.gateway import Gateway
 from connector.sip2.metrics import Sip2Metrics
 from connector.sip2.pool import BoundedPool
-from connector.sip2.terminal import (
-    Terminal,
-)
+from connector.sip2.screen import ScreenTexts
+from connector.sip2.terminal_rules import TerminalRules
+from connector.sip2.terminals import TerminalRegistry
 from connector.storage.store import Store, open_store
 
 __all__ = ["Application", "build"]
@@ -65,7 +65,7 @@ class Application:
     Attributes:
         libraries: with the mode that holds now.
         adapters: as they were built; the services have them watched, for ``metrics``.
-        terminals: by login.
+        terminals: by login; they and the screen texts may change while the program runs.
     """
 
     settings: Settings
@@ -73,7 +73,9 @@ class Application:
     plugins: Plugins
     libraries: LibraryModes
     adapters: Mapping[InstitutionId, IlsAdapter]
-    terminals: Mapping[TerminalId, Terminal]
+    terminals: TerminalRegistry
+    terminal_rules: TerminalRules
+    texts: ScreenTexts
     metrics: Sip2Metrics
     now: Clock
 
@@ -143,9 +145,8 @@ class Application:
         """
         sip2 = self.settings.sip2
         workers = workers or sip2.workers
-        connections = sip2.max_connections * (1 if sip2.tls is None else 2)  # per port
         return {
-            code: BoundedPool(workers, queued=connections, name=f"ils-{code}")
+            code: BoundedPool(workers, queued=sip2.max_connections, name=f"ils-{code}")
             for code in self.libraries
         }
 
@@ -173,10 +174,8 @@ def build(
     """
     plugins = build_plugins(disabled=settings.plugins.disabled)
     configured = {library.code: library for library in settings.domain_libraries()}
-    terminals = {
-        TerminalId(terminal.login): build_terminal(terminal, configured)
-        for terminal in settings.sip2.terminals
-    }
+    terminals = TerminalRegistry(build_terminals(settings, configured))
+    texts = ScreenTexts(screen_messages(settings))
     if adapters is None:
         adapters = build_adapters(settings, plugins.ils_adapters(), now)
     if store is None:
@@ -203,6 +202,7 @@ def build(
     patrons = PatronService(part.desk, PaymentService(part.desk, store.payments))
     enrolment, closing, older_cards = part.enrolment(), part.closing, part.older_cards()
     safeguard = part.safeguard()
+    rules = part.terminal_rules()
     retention = part.retention(enrolment, safeguard)
     return Application(
         settings=settings,
@@ -211,6 +211,8 @@ def build(
         libraries=libraries,
         adapters=adapters,
         terminals=terminals,
+        terminal_rules=rules,
+        texts=texts,
         metrics=metrics,
         now=now,
         circulation=circulation,
@@ -218,7 +220,14 @@ def build(
         settlement=part.settlement(),
         losses=LossService(libraries, adapters, store.ledger, now),
         loan_rules=part.loan_rules(),
-        gateway=part.gateway(terminals, circulation, patrons, part.registration(enrolment)),
+        gateway=part.gateway(
+            terminals,
+            circulation,
+            patrons,
+            part.registration(enrolment),
+            texts=texts,
+            rules=rules,
+        ),
         enrolment=enrolment,
         consents=part.consents(),
         cards=part.cards(),

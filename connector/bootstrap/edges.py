@@ -25,7 +25,14 @@ from connector.sip2.terminal import (
     WireProfile,
 )
 
-__all__ = ["build_adapter", "build_adapters", "build_terminal", "close_all"]
+__all__ = [
+    "build_adapter",
+    "build_adapters",
+    "build_terminal",
+    "build_terminals",
+    "close_all",
+    "screen_messages",
+]
 
 _TERMINATORS = {"CR": "\r", "CRLF": "\r\n", "LF": "\n"}
 
@@ -84,6 +91,21 @@ def close_all(adapters: Mapping[InstitutionId, IlsAdapter]) -> None:
     """Let the adapters give back what they hold."""
     for adapter in adapters.values():
         adapter.close()
+
+
+def build_terminals(
+    settings: Settings, libraries: Mapping[InstitutionId, Library]
+) -> dict[TerminalId, Terminal]:
+    """Build every terminal, by login; raises like ``build_terminal``."""
+    return {
+        TerminalId(terminal.login): build_terminal(terminal, libraries)
+        for terminal in settings.sip2.terminals
+    }
+
+
+def screen_messages(settings: Settings) -> dict[str, Mapping[str, str]]:
+    """Return the screen messages of the installation: language → reason or word → template."""
+    return {str(language): texts for language, texts in settings.sip2.messages.items()}
 
 
 def build_terminal(

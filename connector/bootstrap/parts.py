@@ -45,11 +45,14 @@ from connector.services.school_year import SchoolYearService
 from connector.services.settlement import Settlement
 from connector.services.transfers import TransferService
 from connector.settings import Settings
+from connector.sip2.clocks import TerminalClocks
 from connector.sip2.gateway import Gateway
+from connector.sip2.pin_guard import PinGuard
 from connector.sip2.screen import ScreenTexts
 from connector.sip2.terminal import (
     Terminal,
 )
+from connector.sip2.terminal_rules import TerminalRules
 from connector.storage.overview import Overview
 from connector.storage.store import Store
 
@@ -116,7 +119,10 @@ class Parts:
             libraries=self.libraries,
             adapters=self.adapters,
             ledger=self.store.ledger,
+            payments=self.store.payments,
+            tasks=self.store.tasks,
             now=self.now,
+            margin=self.desk.ask_margin,
             apart=timedelta(seconds=self.settings.sip2.settle_apart_s),
         )
 
@@ -136,6 +142,9 @@ class Parts:
         circulation: CirculationService,
         patrons: PatronService,
         registration: RegistrationService,
+        *,
+        texts: ScreenTexts,
+        rules: TerminalRules,
     ) -> Gateway:
         """What answers the SIP2 messages of every terminal."""
         sip2 = self.settings.sip2
@@ -145,10 +154,20 @@ class Parts:
             circulation=circulation,
             patrons=patrons,
             registration=registration,
-            texts=ScreenTexts({str(k): v for k, v in sip2.messages.items()}),
+            texts=texts,
+            rules=rules,
             now=self.now,
             answer_within_s=sip2.answer_deadline_s,
             ils_timeout_s=sip2.ils_deadline_s,
+        )
+
+    def terminal_rules(self) -> TerminalRules:
+        """What holds for every request of a terminal: its kind, its clock, PINs that were wrong."""
+        sip2 = self.settings.sip2
+        return TerminalRules(
+            self.libraries,
+            pins=PinGuard(attempts=sip2.pin_attempts, delay_s=sip2.pin_delay_s),
+            clocks=TerminalClocks(self.store.terminal_clocks),
         )
 
     # --- from a roster to a card, and back

@@ -42,10 +42,12 @@ from connector.sip2.handlers.registration import (
     answer_find_cards,
     answer_registration,
 )
+from connector.sip2.kinds import may_ask
 from connector.sip2.replies import answer_code
 from connector.sip2.screen import ScreenTexts
 from connector.sip2.spec import BX_ORDER
 from connector.sip2.terminal import Permission, Terminal
+from connector.sip2.terminal_rules import TerminalRules
 
 __all__ = ["PERMISSIONS", "REQUIREMENTS", "Gateway"]
 
@@ -96,6 +98,7 @@ class Gateway:
         patrons: PatronService,
         registration: RegistrationService,
         texts: ScreenTexts,
+        rules: TerminalRules,
         now: Clock,
         answer_within_s: float,
         ils_timeout_s: float,
@@ -105,6 +108,7 @@ class Gateway:
         self._patrons = patrons
         self._facts = circulation.desk.facts
         self._texts = texts
+        self._rules = rules
         self._now = now
         self._answer_within_s = answer_within_s
         self._ils_timeout_s = ils_timeout_s
@@ -153,7 +157,10 @@ class Gateway:
         if handler is None:
             return turn.refuse(Reason.NOT_SUPPORTED)
         try:
-            return handler(turn)
+            bar = self._rules.find_bar(request, exchange, turn.now)
+            if bar is not None:
+                return turn.refuse(bar)
+            return self._rules.finish(request, exchange, handler(turn))
         except ConnectorError as err:
             _log.error(
                 "sip2.handler_failed",
@@ -180,6 +187,7 @@ class Gateway:
             library=self._libraries[exchange.terminal.institution],
             texts=self._texts,
             patrons=self._patrons,
+            clocks=self._rules.clocks,
             now=self._now(),
             ils_timeout_s=self._ils_timeout_s,
         )
@@ -221,4 +229,5 @@ class Gateway:
             for code, needed in REQUIREMENTS.items()
             if (needed is None or needed in capabilities)
             and (code not in PERMISSIONS or turn.permits(PERMISSIONS[code]))
+            and may_ask(turn.terminal, code)
         )

@@ -153,12 +153,11 @@ class ScreenTexts:
     """
 
     def __init__(self, overrides: Mapping[str, Mapping[str, str]] | None = None) -> None:
-        self._texts: dict[str, dict[str, str]] = {
-            language: {str(key): text for key, text in texts.items()}
-            for language, texts in TEXTS.items()
-        }
-        for language, texts in (overrides or {}).items():
-            self._texts.setdefault(language, dict(self._texts["en"])).update(texts)
+        self._texts = _merge(overrides or {})
+
+    def replace(self, overrides: Mapping[str, Mapping[str, str]]) -> None:
+        """Put other overrides in the place of the former ones, for every answer from now on."""
+        self._texts = _merge(overrides)
 
     def render(
         self,
@@ -168,10 +167,27 @@ class ScreenTexts:
         limit: int | None = None,
         due: datetime | None = None,
         zone: ZoneInfo | None = None,
+        own: Mapping[str, Mapping[str, str]] | None = None,
     ) -> str:
-        """Return the text for a reason or word; an unknown language falls back to English."""
+        """Return the text for a reason or word; an unknown language falls back to English.
+
+        Args:
+            own: overrides of one terminal, which win.
+        """
         texts = self._texts.get(language) or self._texts["en"]
-        template = texts.get(str(key)) or texts[str(Reason.PLUGIN_REFUSED)]
+        template = own.get(language, {}).get(str(key)) if own else None
+        template = template or texts.get(str(key)) or texts[str(Reason.PLUGIN_REFUSED)]
         day = due.astimezone(zone).strftime("%Y-%m-%d") if due and zone else ""
         number = "" if limit is None else str(limit)
         return template.replace("{limit}", number).replace("{due}", day)
+
+
+def _merge(overrides: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    """Return the shipped texts with others in their place."""
+    merged = {
+        language: {str(key): text for key, text in texts.items()}
+        for language, texts in TEXTS.items()
+    }
+    for language, texts in overrides.items():
+        merged.setdefault(language, dict(merged["en"])).update(texts)
+    return merged

@@ -32,6 +32,7 @@ from connector.storage.repositories.people import StoredPeople
 from connector.storage.repositories.privacy import StoredPrivacy
 from connector.storage.repositories.rosters import StoredRosters
 from connector.storage.repositories.tasks import StoredTasks
+from connector.storage.repositories.terminal_clocks import StoredTerminalClocks
 from connector.storage.repositories.violations import StoredViolations
 from connector.storage.unit_of_work import UnitOfWorkFactory
 
@@ -64,6 +65,7 @@ class Store:
         self.schools = StoredClasses(self.work)
         self.rosters = StoredRosters(self.work)
         self.tasks = StoredTasks(self.work)
+        self.terminal_clocks = StoredTerminalClocks(self.work)
         self.feeds = StoredFeeds(self.work)
         self.cards = StoredCards(self.work)
         self.lists = StoredLists(self.work)
