@@ -155,6 +155,7 @@ class Application:
         reason: why it was closed: ``consent_withdrawn``, ``left``, ``expired`` …; else empty.
         card: the number given to it when activation began; empty before.
         error: short code of the last failed activation; empty when there was none.
+        handed_off_at: since when the pupil stands in a file that the ILS is to load.
     """
 
     application_id: str
@@ -174,6 +175,7 @@ class Application:
     entered_at: datetime
     reason: str = ""
     activated_at: datetime | None = None
+    handed_off_at: datetime | None = None
     on_roster: bool = False
     provenance: Mapping[str, str] = field(default_factory=dict)
     willing: str = "no_answer"
@@ -314,6 +316,27 @@ class EnrolmentStore(Protocol):
 
         Raises:
             StorageConflict: another person has the number.
+        """
+        ...
+
+    def save_handoff(
+        self,
+        application_id: str,
+        *,
+        attempt: int,
+        card: IlsPatronId,
+        expires: date | None,
+        actor: str,
+        now: datetime,
+    ) -> bool:
+        """Write that the pupil stands in a file that the ILS is to load: it may have the account
+        from now on; the attempt is over. False like ``finish_activation``.
+        """
+        ...
+
+    def end_handoff(self, application_id: str, code: str, *, actor: str, now: datetime) -> bool:
+        """Write that the ILS did not take a pupil out of the file, and why, in a short code: he can
+        be handed over anew. Says whether he stood in one.
         """
         ...
 

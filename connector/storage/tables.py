@@ -655,6 +655,7 @@ application = Table(
     Column("library_approved_by", _Code),
     Column("library_approved_at", UtcDateTime),
     Column("activating_at", UtcDateTime),
+    Column("handed_off_at", UtcDateTime),
     Column("activated_at", UtcDateTime),
     Column("closed_by", _Code),
     Column("closed_at", UtcDateTime),
@@ -678,6 +679,7 @@ application = Table(
 )
 """``card``: the number given at the first activation, kept for good; None before.
 
+``handed_off_at``: since when the pupil stands in a file that the ILS is to load; None = in none.
 ``on_roster``: a roster of the school names the pupil (decision 19); ``provenance``: JSON, field →
 where it came from (A09). ``grade`` is not used: ``class_membership`` tells.
 """

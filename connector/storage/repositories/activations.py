@@ -14,7 +14,7 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, case, or_, select, update
+from sqlalchemy import Row, case, delete, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from connector.domain.card import CardRange
@@ -123,6 +123,57 @@ class StoredActivations:
             patron_id = PatronId(row.person_id)
             open_standing(unit, patron_id, row.institution, card, expires)
             audit_application(unit, "enrolment.active", row, actor)
+        return True
+
+    @retry_once
+    def save_handoff(
+        self,
+        application_id: str,
+        *,
+        attempt: int,
+        card: IlsPatronId,
+        expires: date | None,
+        actor: str,
+        now: datetime,
+    ) -> bool:
+        """Write that the pupil stands in a file, with the account that comes of it."""
+        table = _APPLICATION
+        with self._units.begin() as unit:
+            changed = unit.connection.execute(
+                update(table)
+                .where(table.c.application_id == application_id, table.c.attempts == attempt)
+                .where(table.c.state == ApplicationState.ACTIVATING.value)
+                .values(handed_off_at=now, updated_at=now, lease_until=None, error="")
+            ).rowcount
+            if not changed:
+                return False
+            row = fetch_row(unit, table, application_id=application_id)
+            patron_id = PatronId(row.person_id)
+            set_account(unit, patron_id, row.institution, card, kind="home", expires=expires)
+            audit_application(unit, "enrolment.handed_off", row, actor)
+        return True
+
+    @retry_once
+    def end_handoff(self, application_id: str, code: str, *, actor: str, now: datetime) -> bool:
+        """Write that the ILS did not take the pupil: there is no account."""
+        table, account = _APPLICATION, tables.ils_account.c
+        with self._units.begin() as unit:
+            changed = unit.connection.execute(
+                update(table)
+                .where(table.c.application_id == application_id)
+                .where(table.c.handed_off_at.is_not(None))
+                .where(table.c.state == ApplicationState.ACTIVATING.value)
+                .values(handed_off_at=None, updated_at=now, lease_until=None, error=code)
+            ).rowcount
+            if not changed:
+                return False
+            row = fetch_row(unit, table, application_id=application_id)
+            unit.connection.execute(
+                delete(tables.ils_account).where(
+                    account.person_id == row.person_id, account.institution == row.institution
+                )
+            )
+            audit_application(unit, "enrolment.handoff_rejected", row, actor, reason=code)
         return True
 
     @retry_once

@@ -84,6 +84,7 @@ def read_application(row: Row[Any]) -> Application:
         entered_at=row.entered_at,
         reason=row.reason,
         activated_at=row.activated_at,
+        handed_off_at=row.handed_off_at,
         on_roster=row.on_roster,
         provenance=json.loads(row.provenance),
         willing=row.willing,

@@ -20,6 +20,7 @@ _SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 def upgrade() -> None:
     """Apply."""
+    op.add_column("application", sa.Column("handed_off_at", UtcDateTime(), nullable=True))
     op.create_table(
         "deferred",
         sa.Column("seq", _SERIAL, autoincrement=True, nullable=False),
@@ -43,7 +44,10 @@ def upgrade() -> None:
         sa.Column("done_at", UtcDateTime(), nullable=True),
         sa.Column("done_by", sa.String(length=64), server_default="", nullable=False),
         sa.ForeignKeyConstraint(
-            ["loan_id"], ["loan.loan_id"], name=op.f("fk_deferred_loan_id_loan"), ondelete="SET NULL"
+            ["loan_id"],
+            ["loan.loan_id"],
+            name=op.f("fk_deferred_loan_id_loan"),
+            ondelete="SET NULL",
         ),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_deferred")),
     )
@@ -123,3 +127,4 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_deferred_owner_barcode"), table_name="deferred")
     op.drop_index(op.f("ix_deferred_institution_state_seq"), table_name="deferred")
     op.drop_table("deferred")
+    op.drop_column("application", "handed_off_at")
