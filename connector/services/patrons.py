@@ -1,13 +1,19 @@
 """What a terminal may see and do about a patron besides loans: information, holds, fees, blocks.
 
-Nothing here speaks SIP2 or SQL. Rules: decisions 4, 9, 14–16. Flags, counts and limits show the
-stricter of ILS and policy; people whom we did not enrol are the ILS's alone.
+Nothing here speaks SIP2 or SQL. Rules: decisions 4, 9, 14–16 —
+
+- flags, counts and limits show the stricter of ILS and policy; people whom we did not enrol are the
+  ILS's alone;
+- an ILS that speaks SIP2 gets what changes no loan (23, 63, 15, 01, 25) as the terminal sent it,
+  and its answer goes back whole; of an enrolled patron, the number that it knows him by is put in
+  for the scanned one, and no PIN goes on that nobody asked for;
+- one patron read per exchange, and one more for a list that only the ILS has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -17,6 +23,7 @@ from connector.domain.library import Library, Mode
 from connector.domain.loan import LoanState
 from connector.domain.patron import PatronFacts, PatronFlag, PatronStanding, PinRule
 from connector.domain.policy import LoanPolicy, RenewalBar, select_policy
+from connector.domain.wire import WireMessage
 from connector.errors import OutcomeUnknown
 from connector.log import get_logger
 from connector.ports.ils import (
@@ -32,16 +39,21 @@ from connector.services.desk import (
     STORE_DOWN,
     CirculationDesk,
     Exchange,
+    context_for_ils,
     patron_bar,
     pin_to_check,
 )
 from connector.services.facts import PatronView, count_quota
+from connector.services.forwarding import Passed, can_forward, forward
 from connector.services.payments import PaymentService
 
 __all__ = ["LoanLine", "PatronAnswer", "PatronService"]
 
 _log = get_logger(__name__)
 _T = TypeVar("_T")
+
+_Act = Callable[[IlsAdapter, IlsPatronId, Exchange], _T]
+"""Gets the ILS, the number that it knows the patron by, and the exchange as it may be told."""
 
 _DENIED = frozenset(
     {
@@ -74,6 +86,7 @@ class PatronAnswer:
         reason: why the card as a whole is barred; None when it is not.
         pin_valid: None when nothing was checked.
         loans: union of ledger and ILS.
+        native: what an ILS that speaks SIP2 said itself.
     """
 
     facts: PatronFacts
@@ -85,6 +98,17 @@ class PatronAnswer:
     at_limit: bool = False
     reason: Reason | None = None
     pin_valid: bool | None = None
+    native: WireMessage | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """Whom something is to be done for, after the checks."""
+
+    adapter: IlsAdapter
+    patron: IlsPatronId
+    told: Exchange
+    enrolled: bool = False
 
 
 class PatronService:
@@ -94,8 +118,10 @@ class PatronService:
         self._desk = desk
         self._payments = payments
 
-    def fetch_information(self, exchange: Exchange) -> PatronAnswer:
+    def fetch_information(self, exchange: Exchange) -> PatronAnswer | Passed:
         """Return what a terminal may see of the patron; unknown → ``facts.valid`` False.
+
+        An old card or a login name that the ILS takes for a pupil's card shows the pupil.
 
         Raises:
             AdapterError: the ILS cannot be asked.
@@ -104,15 +130,44 @@ class PatronService:
         try:
             standing = self._desk.find_standing(exchange, library)
             if standing is None or library.mode is Mode.OBSERVE:
-                return self._passed(exchange, library)
+                passed = self._passed(exchange, library)
+                standing = self._find_behind(passed, exchange, library)
+                if standing is None:
+                    return passed
             view = self._desk.read_patron(exchange, library, standing)
             return self._enrolled(exchange, library, view)
         except STORE_DOWN:
             _log.exception("store.unavailable", institution=library.code)
             return self._passed(exchange, library)
 
-    def _passed(self, exchange: Exchange, library: Library) -> PatronAnswer:
+    def fetch_list(self, exchange: Exchange, answer: PatronAnswer) -> WireMessage | None:
+        """Return the ILS's own answer to the 63 of an enrolled patron, for a list that only it has.
+
+        None where the ILS does not speak SIP2, or the PIN was wrong.
+
+        Raises:
+            AdapterError: the ILS cannot be asked.
+        """
+        if not can_forward(self._desk, exchange) or answer.pin_valid is False:
+            return None
+        return forward(self._desk, exchange, patron=answer.facts.ils_patron)
+
+    def _find_behind(
+        self, passed: PatronAnswer | Passed, exchange: Exchange, library: Library
+    ) -> PatronStanding | None:
+        """Return the enrolled patron whom the ILS found by a number that only it knows."""
+        if library.mode is not Mode.ENFORCE:
+            return None
+        known = passed.native.get("AA") if isinstance(passed, Passed) else passed.facts.ils_patron
+        if not known or known == exchange.scanned_patron:
+            return None
+        return self._desk.facts.find_by_account(IlsPatronId(known), library)
+
+    def _passed(self, exchange: Exchange, library: Library) -> PatronAnswer | Passed:
         adapter = self._desk.adapters[library.code]
+        native = forward(self._desk, exchange) if can_forward(self._desk, exchange) else None
+        if native is not None:
+            return Passed(native)
         facts = adapter.fetch_patron(IlsPatronId(exchange.scanned_patron), exchange.context.pin)
         lines = tuple(
             LoanLine(
@@ -150,6 +205,7 @@ class PatronService:
             at_limit=at_limit,
             reason=bar,
             pin_valid=view.facts.pin_valid,
+            native=view.facts.native,
         )
 
     def _lines(
@@ -167,17 +223,18 @@ class PatronService:
             if loan.state is not LoanState.ASKED
         )
 
-    def place_hold(self, exchange: Exchange, request: HoldRequest) -> HoldResult | Reason:
+    def place_hold(self, exchange: Exchange, request: HoldRequest) -> HoldResult | Passed | Reason:
         """Place or change a hold; a ``Reason`` is a refusal of ours."""
-        return self._for_patron(
-            exchange, lambda adapter, patron: adapter.place_hold(patron, request, exchange.context)
+        return self._forward_or(
+            exchange,
+            lambda adapter, patron, told: adapter.place_hold(patron, request, told.context),
         )
 
-    def cancel_hold(self, exchange: Exchange, request: HoldRequest) -> HoldResult | Reason:
+    def cancel_hold(self, exchange: Exchange, request: HoldRequest) -> HoldResult | Passed | Reason:
         """Cancel a hold; allowed even to a barred card."""
-        return self._for_patron(
+        return self._forward_or(
             exchange,
-            lambda adapter, patron: adapter.cancel_hold(patron, request, exchange.context),
+            lambda adapter, patron, told: adapter.cancel_hold(patron, request, told.context),
             even_barred=True,
         )
 
@@ -185,39 +242,88 @@ class PatronService:
         """Record a payment; allowed even to a barred card. An unknown outcome is not repeated."""
         return self._for_patron(
             exchange,
-            lambda adapter, patron: self._payments.pay(adapter, patron, payment, exchange),
+            lambda adapter, patron, told: self._payments.pay(adapter, patron, payment, told),
             even_barred=True,
         )
 
-    def block_card(self, exchange: Exchange) -> PatronAnswer | Reason:
+    def block_card(self, exchange: Exchange) -> PatronAnswer | Passed | Reason:
         """Block the card because the terminal keeps it (01); return the patron as he is then."""
-        self._for_patron(
+        return self._change_card(
             exchange,
-            lambda adapter, patron: adapter.block_patron(patron, BlockReason.CARD_RETAINED),
-            even_barred=True,
+            lambda adapter, patron, _: adapter.block_patron(patron, BlockReason.CARD_RETAINED),
         )
-        return self.fetch_information(exchange)
 
-    def enable_card(self, exchange: Exchange) -> PatronAnswer | Reason:
+    def enable_card(self, exchange: Exchange) -> PatronAnswer | Passed | Reason:
         """Undo the block of ``block_card`` (25), and only that one."""
-        self._for_patron(
+        return self._change_card(
             exchange,
-            lambda adapter, patron: adapter.unblock_patron(patron, BlockReason.CARD_RETAINED),
-            even_barred=True,
+            lambda adapter, patron, _: adapter.unblock_patron(patron, BlockReason.CARD_RETAINED),
         )
-        return self.fetch_information(exchange)
+
+    def _change_card(self, exchange: Exchange, act: _Act[None]) -> PatronAnswer | Passed | Reason:
+        done = self._forward_or(exchange, act, even_barred=True)
+        if not isinstance(done, Passed):
+            return self._fetch_changed(exchange)
+        if not done.enrolled:
+            return done
+        answer = self._fetch_changed(exchange)
+        return replace(answer, native=done.native) if isinstance(answer, PatronAnswer) else answer
+
+    def _fetch_changed(self, exchange: Exchange) -> PatronAnswer | Passed:
+        """Read the patron, never by sending the same message again."""
+        context = replace(exchange.context, request=None)
+        return self.fetch_information(replace(exchange, context=context))
+
+    def forward(self, exchange: Exchange) -> WireMessage | None:
+        """Hand on a message about an item alone (17, 19); None where the ILS has no such message.
+
+        Raises:
+            AdapterError: the ILS cannot be asked.
+        """
+        return forward(self._desk, exchange) if can_forward(self._desk, exchange) else None
+
+    def is_enrolled(self, number: str, library: Library) -> bool:
+        """Say whether the ILS's number is an enrolled patron's; yes, while nobody can know."""
+        try:
+            return self._desk.facts.find_by_account(IlsPatronId(number), library) is not None
+        except STORE_DOWN:
+            return True
 
     def adapter_of(self, institution: InstitutionId) -> IlsAdapter:
         """Return a library's ILS, for what has nothing to do with a patron."""
         return self._desk.adapters[institution]
 
     def _for_patron(
-        self,
-        exchange: Exchange,
-        act: Callable[[IlsAdapter, IlsPatronId], _T],
-        *,
-        even_barred: bool = False,
+        self, exchange: Exchange, act: _Act[_T], *, even_barred: bool = False
     ) -> _T | Reason:
+        """Do something in the ILS for whoever was scanned."""
+        ready = self._make_ready(exchange, even_barred=even_barred)
+        if isinstance(ready, Reason):
+            return ready
+        try:
+            return act(ready.adapter, ready.patron, ready.told)
+        except OutcomeUnknown:
+            return Reason.OUTCOME_UNKNOWN
+
+    def _forward_or(
+        self, exchange: Exchange, act: _Act[_T], *, even_barred: bool = False
+    ) -> _T | Passed | Reason:
+        """Hand the terminal's message on where the ILS takes it; else do it as ``_for_patron``."""
+        if not can_forward(self._desk, exchange):
+            return self._for_patron(exchange, act, even_barred=even_barred)
+        ready = self._make_ready(exchange, even_barred=even_barred)
+        if isinstance(ready, Reason):
+            return ready
+        try:
+            native = forward(self._desk, exchange, patron=ready.patron if ready.enrolled else None)
+            if native is None:
+                return act(ready.adapter, ready.patron, ready.told)
+        except OutcomeUnknown:
+            return Reason.OUTCOME_UNKNOWN
+        return Passed(native, ready.enrolled)
+
+    def _make_ready(self, exchange: Exchange, *, even_barred: bool) -> _Ready | Reason:
+        """Find who it is for, and check card and PIN of an enrolled patron."""
         library = self._desk.libraries[exchange.institution]
         adapter = self._desk.adapters[library.code]
         try:
@@ -225,19 +331,18 @@ class PatronService:
         except STORE_DOWN:
             _log.exception("store.unavailable", institution=library.code)
             standing = None
-        patron = IlsPatronId(exchange.scanned_patron)
+        ready = _Ready(adapter, IlsPatronId(exchange.scanned_patron), exchange)
         if standing is not None and library.mode is Mode.ENFORCE:
             if standing.is_retired:
                 return Reason.UNKNOWN_PATRON
-            patron = standing.ils_patron or patron
+            patron = standing.ils_patron or ready.patron
             bar = None if even_barred else find_card_bar(standing, exchange.place.local_date)
             bar = bar or _pin_bar(adapter, patron, exchange)
             if bar is not None:
                 return bar
-        try:
-            return act(adapter, patron)
-        except OutcomeUnknown:
-            return Reason.OUTCOME_UNKNOWN
+            told = replace(exchange, context=context_for_ils(exchange))
+            ready = _Ready(adapter, patron, told, enrolled=True)
+        return Reason.ILS_UNAVAILABLE if exchange.slot.is_expired else ready
 
 
 def _pin_bar(adapter: IlsAdapter, patron: IlsPatronId, exchange: Exchange) -> Reason | None:

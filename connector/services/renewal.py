@@ -8,6 +8,7 @@ claimed in the ledger before the ILS is asked, so that two kiosks cannot both ma
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -17,6 +18,7 @@ from connector.domain.library import Library, Mode
 from connector.domain.loan import Loan, LoanState
 from connector.domain.patron import PatronStanding
 from connector.domain.policy import select_policy
+from connector.domain.wire import WireMessage
 from connector.errors import (
     AdapterAuthFailed,
     AdapterError,
@@ -25,7 +27,7 @@ from connector.errors import (
 )
 from connector.log import get_logger
 from connector.ports.ils import Capability, CheckoutResult
-from connector.ports.ledger import Verb
+from connector.ports.ledger import Reconciliation, Renewed, Verb
 from connector.services.desk import (
     STORE_DOWN,
     CirculationAnswer,
@@ -39,7 +41,9 @@ from connector.services.desk import (
     reason_of,
     reason_of_read,
 )
-from connector.services.facts import PatronView, count_quota
+from connector.services.facts import ItemView, PatronView, count_quota
+from connector.services.forwarding import can_forward, forward
+from connector.services.renewal_signs import Since, compare_loan, is_later_day
 
 __all__ = ["NOT_SENT", "Renewal"]
 
@@ -87,7 +91,7 @@ class Renewal:
         library = self._desk.libraries[exchange.institution]
         try:
             if library.mode is Mode.OBSERVE:
-                return self._pass_all(exchange, library)
+                return self._observe_all(exchange, library)
             standing = self._desk.find_borrower(exchange, library)
             if standing is None:
                 return self._pass_all(exchange, library)
@@ -114,30 +118,71 @@ class Renewal:
         try:
             view = self._desk.read_patron(exchange, library, standing)
             row = self._loan_to_renew(exchange, library, view)
-            bar = patron_bar(view, exchange)
-            if bar is not None:
-                self._desk.note_would_refuse(EarlyRefusal(exchange, bar, standing, view))
-            elif row is not None:
-                lending = self._decide(exchange, library, view, row)
-                if isinstance(lending, Lending) and lending.decision.reason is not None:
-                    self._desk.note_refusal(
-                        lending, lending.decision.reason, enforced=False, renewal=True
-                    )
+            self._judge(exchange, library, view, [] if row is None else [row])
         except (AdapterError, *STORE_DOWN) as err:
             _log.warning("renewal.not_judged", institution=library.code, error=type(err).__name__)
         answer = self._pass(exchange, library, ledger=False)
         if answer.ok and row is not None:
-            try:
-                self._desk.ledger.record_renewal(
-                    row.loan_id, exchange.place, due=answer.due, renewals=row.renewals + 1
-                )
-            except STORE_DOWN:
-                _log.exception("store.unavailable", institution=library.code)
+            self._learn(exchange, library, row, answer.due)
         return answer
+
+    def _observe_all(
+        self, exchange: Exchange, library: Library
+    ) -> tuple[tuple[Barcode, CirculationAnswer], ...] | CirculationAnswer:
+        """The same for every loan, where the ILS itself takes the whole message (65)."""
+        rows: dict[Barcode, Loan] = {}
+        try:
+            standing = self._desk.find_standing(exchange, library)
+            if standing is not None and can_forward(self._desk, exchange):
+                view = self._desk.read_patron(exchange, library, standing)
+                rows = {
+                    loan.item.barcode: loan for loan in view.loans if loan.state is LoanState.OPEN
+                }
+                self._judge(exchange, library, view, list(rows.values()))
+        except (AdapterError, *STORE_DOWN) as err:
+            _log.warning("renewal.not_judged", institution=library.code, error=type(err).__name__)
+        answer = self._pass_all(exchange, library)
+        result = answer.result if isinstance(answer, CirculationAnswer) else None
+        renewed = result.native.get_all("BM") if result is not None and result.native else ()
+        for barcode in renewed:
+            row = rows.get(library.barcodes.normalise(barcode))
+            if row is not None:
+                self._learn(exchange, library, row, row.due)
+        return answer
+
+    def _judge(
+        self, exchange: Exchange, library: Library, view: PatronView, rows: Sequence[Loan]
+    ) -> None:
+        """Write what the policy would have refused."""
+        bar = patron_bar(view, exchange)
+        if bar is not None:
+            self._desk.note_would_refuse(EarlyRefusal(exchange, bar, view.standing, view))
+            return
+        for row in rows:
+            lending = self._decide(exchange, library, view, row)
+            if isinstance(lending, Lending) and lending.decision.reason is not None:
+                self._desk.note_refusal(
+                    lending, lending.decision.reason, enforced=False, renewal=True
+                )
+
+    def _learn(self, exchange: Exchange, library: Library, row: Loan, due: datetime | None) -> None:
+        """Write a renewal that the ILS made while the policy only watched."""
+        try:
+            self._desk.ledger.record_renewal(
+                row.loan_id, exchange.place, due=due, renewals=row.renewals + 1
+            )
+        except STORE_DOWN:
+            _log.exception("store.unavailable", institution=library.code)
 
     def _pass_all(
         self, exchange: Exchange, library: Library
     ) -> tuple[tuple[Barcode, CirculationAnswer], ...] | CirculationAnswer:
+        if exchange.slot.is_expired:
+            return CirculationAnswer(ok=False, reason=Reason.ILS_UNAVAILABLE)
+        if can_forward(self._desk, exchange):
+            native = forward(self._desk, exchange)
+            if native is not None:
+                return self._passed_all(native, exchange, library)
         adapter = self._desk.adapters[library.code]
         patron = IlsPatronId(exchange.scanned_patron)
         facts = adapter.fetch_patron(patron, exchange.context.pin)
@@ -146,6 +191,21 @@ class Renewal:
         return tuple(
             (loan.barcode, self.renew(replace(exchange, scanned_item=loan.barcode)))
             for loan in facts.loans
+        )
+
+    def _passed_all(
+        self, native: WireMessage, exchange: Exchange, library: Library
+    ) -> CirculationAnswer:
+        """Note what the ILS renewed when it was told to renew everything (65)."""
+        for barcode in native.get_all("BM"):
+            item = ItemId(library.code, library.barcodes.normalise(barcode))
+            self._desk.note_passed(Verb.RENEW, item, exchange, library)
+        ok = native.fixed.get("ok") == "1"
+        return CirculationAnswer(
+            ok=ok,
+            reason=None if ok else Reason.ILS_REFUSED,
+            passed_through=True,
+            result=CheckoutResult(ok=ok, native=native),
         )
 
     def _loan_to_renew(self, exchange: Exchange, library: Library, view: PatronView) -> Loan | None:
@@ -163,6 +223,7 @@ class Renewal:
         lending = self._decide(exchange, library, view, row)
         if isinstance(lending, CirculationAnswer):
             return lending
+        row = lending.view.find_loan(row.item) or row
         if not lending.decision.permitted:
             reason = lending.decision.reason or Reason.PLUGIN_REFUSED
             enforced = not exchange.context.no_block
@@ -182,6 +243,7 @@ class Renewal:
             return CirculationAnswer(ok=False, reason=Reason.NO_POLICY)
         try:
             item = self._desk.facts.read_item(row.item, lender)
+            row, view = self._compare_due_date(exchange, lender, view, row, item)
         except AdapterError as err:
             return CirculationAnswer(ok=False, reason=reason_of_read(err))
         decision = decide_renewal(
@@ -200,15 +262,41 @@ class Renewal:
         adapter = self._desk.adapters[lender.code]
         return Lending(exchange, lender, adapter, view, item, policy, decision)
 
+    def _compare_due_date(
+        self, exchange: Exchange, lender: Library, view: PatronView, row: Loan, item: ItemView
+    ) -> tuple[Loan, PatronView]:
+        """Find a renewal that was made elsewhere, in an ILS whose list of loans has no due dates.
+
+        There the due date of the item is all that shows one (scenario 20); whose loan it is, is
+        asked before anything is written.
+        """
+        adapter = self._desk.adapters[lender.code]
+        due = item.record.due if item.record is not None else None
+        if Capability.LOAN_DUE_DATES in adapter.capabilities or due is None:
+            return row, view
+        if row.due is not None and not is_later_day(due, row.due, lender):
+            return row, view
+        if Capability.FETCH_ITEM_LOAN in adapter.capabilities:
+            now_with = self._desk.facts.fetch_item_loan(row)
+            if now_with is None or now_with.patron not in {None, row.ils_patron}:
+                return row, view
+        renewals = row.renewals + (row.due is not None)
+        seen = Renewed(row.loan_id, due, renewals)
+        changes = Reconciliation(
+            row.patron_id, lender.code, row.ils_patron, view.facts.as_of, renewed=(seen,)
+        )
+        loans = self._desk.ledger.reconcile(changes, exchange.place)
+        row = next((loan for loan in loans if loan.loan_id == row.loan_id), row)
+        return row, replace(view, loans=loans)
+
     def _renew_in_ils(self, lending: Lending, row: Loan) -> CirculationAnswer:
         exchange = lending.exchange
         if exchange.slot.is_expired:
             return lending.refused(Reason.ILS_UNAVAILABLE, due=row.due)
         patience = timedelta(seconds=exchange.context.timeout_s) + self._desk.ask_margin
-        if not self._desk.ledger.ask_renewal(
-            row.loan_id, renewals=row.renewals, until=self._desk.now() + patience
-        ):
-            return lending.refused(Reason.IN_PROGRESS, due=row.due)
+        until = self._desk.now() + patience
+        if not self._desk.ledger.ask_renewal(row.loan_id, renewals=row.renewals, until=until):
+            return self._find_out_claim(lending, row)
         obeys = Capability.SET_DUE_DATE in lending.adapter.capabilities
         due = lending.decision.due if obeys else None
         started = time.monotonic()
@@ -217,7 +305,7 @@ class Renewal:
                 row.ils_patron, row.item.barcode, context_for_ils(exchange), due=due
             )
         except NOT_SENT as err:
-            self._desk.ledger.release_renewal(row.loan_id)
+            self._desk.ledger.release_renewal(row.loan_id, until=until)
             return lending.refused(reason_of(err), due=row.due)
         except Exception as err:  # noqa: BLE001 - whatever an adapter raises, the ILS may have renewed the loan
             _log.error(
@@ -229,7 +317,7 @@ class Renewal:
         if not result.ok:
             if time.monotonic() - started > exchange.context.timeout_s:
                 return self._find_out_renewal(lending, row)
-            self._desk.ledger.release_renewal(row.loan_id)
+            self._desk.ledger.release_renewal(row.loan_id, until=until)
             self._desk.note_refusal(
                 lending, Reason.ILS_REFUSED, enforced=True, renewal=True, code=result.code
             )
@@ -244,19 +332,23 @@ class Renewal:
             lending, row, result.due or lending.decision.due, row.renewals + 1, result
         )
 
+    def _find_out_claim(self, lending: Lending, row: Loan) -> CirculationAnswer:
+        """There is a claim already: another kiosk is at it, or nobody knows how one ended."""
+        now = self._desk.now()
+        claims = self._desk.ledger.list_claims(row.lender)
+        if any(claim.loan.loan_id == row.loan_id and claim.until <= now for claim in claims):
+            return self._find_out_renewal(lending, row)
+        return lending.refused(Reason.IN_PROGRESS, due=row.due)
+
     def _find_out_renewal(self, lending: Lending, row: Loan) -> CirculationAnswer:
-        """After an unknown outcome: a later due date or a higher count in the ILS means that it was
-        renewed.
+        """After an unknown outcome: the ILS may show that it was renewed; else the claim stays, and
+        settlement finds out.
         """
         try:
             now_with = self._desk.facts.fetch_item_loan(row)
         except AdapterError:
             return lending.refused(Reason.OUTCOME_UNKNOWN, due=row.due)
-        later = now_with is not None and (
-            (now_with.renewals or 0) > row.renewals
-            or (now_with.due is not None and row.due is not None and now_with.due > row.due)
-        )
-        if now_with is None or not later:
+        if now_with is None or compare_loan(row, now_with, lending.library) is not Since.RENEWED:
             return lending.refused(Reason.OUTCOME_UNKNOWN, due=row.due)
         return self._renewed(
             lending, row, now_with.due, max(now_with.renewals or 0, row.renewals + 1), None

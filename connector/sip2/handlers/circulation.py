@@ -1,7 +1,9 @@
 """Checkout (11), checkin (09), renew (29) and renew all (65): from message to service and back.
 
 Nothing here decides. Rules: a refusal has ok 0 and desensitize N, so that no gate lets the item
-pass; a repeated checkout is answered with desensitize Y (decision 17).
+pass; a repeated checkout is answered with desensitize Y (decision 17). What an ILS that speaks SIP2
+said goes back whole where the policy has no say (people whom we did not enrol, decision 4, and
+returns), and beside our answer to a pupil whatever we do not say ourselves.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from connector.services.circulation import CirculationService
 from connector.services.desk import CheckinAnswer, CirculationAnswer
 from connector.sip2.codec import Message, format_date
 from connector.sip2.handlers.common import Answering, flag
+from connector.sip2.handlers.passing import add_native, pass_on, without_pupil
 from connector.sip2.terminal import TerminalKind
 
 __all__ = ["answer_checkin", "answer_checkout", "answer_renew", "answer_renew_all"]
@@ -20,7 +23,7 @@ __all__ = ["answer_checkin", "answer_checkout", "answer_renew", "answer_renew_al
 
 def answer_checkout(turn: Answering, service: CirculationService) -> Message:
     """Answer 11 with 12."""
-    if not turn.request.get("AA").strip() or not turn.request.get("AB").strip():
+    if not turn.scanned("AA") or not turn.scanned("AB"):
         return turn.refuse(Reason.BAD_REQUEST)
     answer = service.checkout(turn.to_exchange())
     word = "checkout_again" if answer.repeated else "renew_ok" if answer.renewed else "checkout_ok"
@@ -29,18 +32,19 @@ def answer_checkout(turn: Answering, service: CirculationService) -> Message:
 
 def answer_renew(turn: Answering, service: CirculationService) -> Message:
     """Answer 29 with 30."""
-    if not turn.request.get("AA").strip() or not turn.request.get("AB").strip():
+    if not turn.scanned("AA") or not turn.scanned("AB"):
         return turn.refuse(Reason.BAD_REQUEST)
     return _loan_answer("30", turn, service.renew(turn.to_exchange()), "renew_ok")
 
 
 def answer_renew_all(turn: Answering, service: CirculationService) -> Message:
     """Answer 65 with 66; each item is decided by itself (BM, BN)."""
-    if not turn.request.get("AA").strip():
+    if not turn.scanned("AA"):
         return turn.refuse(Reason.BAD_REQUEST)
     outcome = service.renew_all(turn.to_exchange())
     if isinstance(outcome, CirculationAnswer):
-        return turn.refuse(outcome.reason or Reason.ILS_REFUSED, message=outcome.message)
+        passed = _pass_on(turn, outcome)
+        return passed or turn.refuse(outcome.reason or Reason.ILS_REFUSED, message=outcome.message)
     renewed = [barcode for barcode, answer in outcome if answer.ok]
     unrenewed = [barcode for barcode, answer in outcome if not answer.ok]
     fields = [("AO", turn.institution)]
@@ -62,10 +66,15 @@ def answer_renew_all(turn: Answering, service: CirculationService) -> Message:
 
 def answer_checkin(turn: Answering, service: CirculationService) -> Message:
     """Answer 09 with 10."""
-    if not turn.request.get("AB").strip():
+    if not turn.scanned("AB"):
         return turn.refuse(Reason.BAD_REQUEST)
     answer = service.checkin(turn.to_exchange())
     result = answer.result
+    elsewhere = answer.item.owner != turn.library.code
+    if result is not None and result.native is not None and not elsewhere:
+        passed = pass_on(turn, without_pupil(turn, result.native))
+        if passed is not None:
+            return passed
     if not answer.ok:
         refused = turn.refuse(
             answer.reason or Reason.ILS_REFUSED, message=result.message if result else ""
@@ -74,18 +83,26 @@ def answer_checkin(turn: Answering, service: CirculationService) -> Message:
             refused.fixed["alert"] = "Y"
             refused.fields.append(("CV", result.alert.value))
         return refused
-    elsewhere = answer.item.owner != turn.library.code
     alert = result.alert if result else None
     if alert is None and elsewhere:
         alert = AlertType.OTHER_BRANCH
     fixed = {
         "ok": "1",
-        "resensitize": "Y",
+        "resensitize": flag(result is None or result.resensitize is not False),
         "magnetic": flag(result.magnetic if result else None),
         "alert": flag(alert is not None),
         "transaction_date": turn.stamp(),
     }
-    return Message("10", fixed, _checkin_fields(turn, answer, alert, elsewhere=elsewhere))
+    ours = Message("10", fixed, _checkin_fields(turn, answer, alert, elsewhere=elsewhere))
+    if result is None or result.native is None:
+        return ours
+    return add_native(turn, ours, without_pupil(turn, result.native))
+
+
+def _pass_on(turn: Answering, answer: CirculationAnswer) -> Message | None:
+    """Return the ILS's own answer to somebody whom we did not enrol, if it speaks SIP2."""
+    native = answer.result.native if answer.result else None
+    return pass_on(turn, native) if answer.passed_through and native is not None else None
 
 
 def _checkin_fields(
@@ -116,12 +133,17 @@ def _checkin_fields(
             ("DA", turn.show_name(result.hold_patron_name)),
         ]
     message = result.message if result else ""
-    fields.append(("AF", message or turn.say("checkin_other" if elsewhere else "checkin_ok")))
+    word = "checkin_away" if answer.deferred else "checkin_ok"
+    fields.append(("AF", message or turn.say("checkin_other" if elsewhere else word)))
     return [(tag, value) for tag, value in fields if value or tag in {"AO", "AB", "AQ", "AJ"}]
 
 
 def _loan_answer(code: str, turn: Answering, answer: CirculationAnswer, word: str) -> Message:
+    passed = _pass_on(turn, answer)
+    if passed is not None:
+        return passed
     result = answer.result
+    native = result.native if result else None
     if not answer.ok:
         reason = answer.reason or Reason.ILS_REFUSED
         refused = turn.refuse(reason, message=answer.message, limit=answer.limit)
@@ -129,21 +151,23 @@ def _loan_answer(code: str, turn: Answering, answer: CirculationAnswer, word: st
             (tag, answer.title if tag == "AJ" and not value else value)
             for tag, value in refused.fields
         ]
-        if result is not None and result.fee is not None:
+        if result is not None and result.fee is not None and native is None:
             refused.fields += [
                 ("BT", result.fee.fee_type),
                 ("BH", result.fee.currency),
                 ("BV", f"{result.fee.amount:.2f}"),
             ]
-        return refused
+        return add_native(turn, refused, native)
     fixed = {
         "ok": "1",
         "renewal_ok": flag(answer.renewed),
         "magnetic": flag(result.magnetic if result else None),
-        "desensitize": "Y",
+        "desensitize": flag(result is None or result.desensitize is not False),
         "transaction_date": turn.stamp(),
     }
     due = format_date(answer.due, turn.library.zone) if answer.due else ""
+    if native is not None and result is not None and result.due == answer.due:
+        due = native.get("AH") or due
     fields = [
         ("AO", turn.institution),
         ("AA", turn.show_patron()),
@@ -161,4 +185,5 @@ def _loan_answer(code: str, turn: Answering, answer: CirculationAnswer, word: st
     text = answer.message if answer.passed_through else ""
     if not text and turn.library.mode is not Mode.OBSERVE:
         text = turn.say(word, due=answer.due)
-    return Message(code, fixed, [*fields, ("AF", text)] if text else fields)
+    ours = Message(code, fixed, [*fields, ("AF", text)] if text else fields)
+    return add_native(turn, ours, native)

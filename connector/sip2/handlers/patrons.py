@@ -3,7 +3,8 @@ session (35).
 
 Nothing here decides. Rules: flags, counts and limits are the stricter of ILS and policy; names are
 masked where the terminal says so; address, e-mail and phone are sent only where names are not
-masked (decisions 14–16).
+masked (decisions 14–16). What an ILS that speaks SIP2 says of people whom we did not enrol goes
+back whole (decision 4), and beside our answer about a pupil whatever we do not say ourselves.
 """
 
 from __future__ import annotations
@@ -14,11 +15,15 @@ from decimal import Decimal, InvalidOperation
 from connector.domain.circulation import Reason
 from connector.domain.ids import Barcode
 from connector.domain.patron import PatronFlag
+from connector.domain.wire import WireMessage
 from connector.errors import AdapterError
 from connector.ports.ils import Capability, FeePayment, HoldRequest
+from connector.services.forwarding import Passed
 from connector.services.patrons import PatronAnswer
 from connector.sip2.codec import Message, format_date, format_patron_status, parse_date
 from connector.sip2.handlers.common import Answering, flag
+from connector.sip2.handlers.passing import add_native, pass_on
+from connector.sip2.spec import SPECS
 from connector.sip2.terminal import Permission
 
 __all__ = [
@@ -31,21 +36,35 @@ __all__ = [
 ]
 
 _SUMMARY_TAGS = ("AS", "AT", "AU", "AV", "BU", "CD")
+_LISTS_OF_THE_ILS = frozenset({"AS", "AV", "BU", "CD"})
+_ONLY_64 = frozenset({"BZ", "CA", "CB", "CC", "BD", "BE", "BF", *_SUMMARY_TAGS})
+_NOT_BESIDE = {"24": _ONLY_64, "26": _ONLY_64, "64": frozenset({"CB", *_SUMMARY_TAGS})}
+"""Tags of the ILS's 64 that our 24, 26 and 64 do not take over: lists are asked for by summary, and
+the limit is ours where there is one.
+"""
 _COUNT_MAX = 9999
 _POSITION = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 def answer_patron(turn: Answering) -> Message:
     """Answer 23 with 24 and 63 with 64."""
-    if not turn.request.get("AA").strip():
+    if not turn.scanned("AA"):
         return turn.refuse(Reason.UNKNOWN_PATRON)
+    exchange = turn.to_exchange()
+    tag = _wanted_list(turn.request) if turn.request.code == "63" else ""
     try:
-        answer = turn.patrons.fetch_information(turn.to_exchange())
+        answer = turn.patrons.fetch_information(exchange)
+        if isinstance(answer, Passed):
+            return _passed(turn, answer)
+        wants_more = answer.enrolled and answer.facts.valid and tag in _LISTS_OF_THE_ILS
+        listed = turn.patrons.fetch_list(exchange, answer) if wants_more else None
     except AdapterError:
         return turn.refuse(Reason.ILS_UNAVAILABLE)
     if not answer.facts.valid:
-        return turn.refuse(Reason.UNKNOWN_PATRON, message=answer.facts.message)
-    return _information(turn, answer) if turn.request.code == "63" else _status("24", turn, answer)
+        return _unknown(turn, answer)
+    if turn.request.code == "63":
+        return _information(turn, answer, tag, listed)
+    return _status("24", turn, answer)
 
 
 def answer_block(turn: Answering) -> Message:
@@ -88,6 +107,9 @@ def answer_fee_paid(turn: Answering) -> Message:
         return turn.refuse(Reason.ILS_UNAVAILABLE)
     if isinstance(result, Reason):
         return turn.refuse(result)
+    native = pass_on(turn, result.native, echo_patron=True) if result.native else None
+    if native is not None:
+        return native
     if not result.ok:
         return turn.refuse(Reason.ILS_REFUSED, message=result.message)
     fields = [("AO", turn.institution), ("AA", turn.show_patron())]
@@ -100,14 +122,14 @@ def answer_fee_paid(turn: Answering) -> Message:
 def answer_hold(turn: Answering) -> Message:
     """Answer 15 with 16: ``+`` places, ``*`` changes, ``-`` cancels."""
     mode = turn.request.fixed.get("hold_mode", "")
-    barcode, title = turn.request.get("AB").strip(), turn.request.get("AJ").strip()
-    if mode not in {"+", "-", "*"} or not (barcode or title):
+    barcode, title = turn.scanned("AB"), turn.request.get("AJ").strip()
+    if mode not in {"+", "-", "*"} or not (barcode or title or _names_otherwise(turn)):
         return turn.refuse(Reason.BAD_REQUEST)
     wanted = Capability.CANCEL_HOLD if mode == "-" else Capability.PLACE_HOLD
     if not _can(turn, wanted):
         return turn.refuse(Reason.NOT_SUPPORTED)
     request = HoldRequest(
-        barcode=Barcode(turn.library.barcodes.normalise(barcode)) if barcode else None,
+        barcode=turn.item if barcode else None,
         title=title,
         pickup=turn.request.get("BS"),
         hold_type=turn.request.get("BY") or "2",
@@ -122,6 +144,8 @@ def answer_hold(turn: Answering) -> Message:
         return turn.refuse(Reason.ILS_UNAVAILABLE)
     if isinstance(result, Reason):
         return turn.refuse(result)
+    if isinstance(result, Passed):
+        return _passed(turn, result)
     if not result.ok:
         return turn.refuse(Reason.ILS_REFUSED, message=result.message)
     fields = [("AO", turn.institution), ("AA", turn.show_patron())]
@@ -157,9 +181,23 @@ def _change_card(
         return turn.refuse(Reason.ILS_UNAVAILABLE)
     if isinstance(answer, Reason):
         return turn.refuse(answer)
+    if isinstance(answer, Passed):
+        return _passed(turn, answer)
     if not answer.facts.valid:
-        return turn.refuse(Reason.UNKNOWN_PATRON, message=answer.facts.message)
+        return _unknown(turn, answer)
     return _status(code, turn, answer)
+
+
+def _passed(turn: Answering, passed: Passed) -> Message:
+    """Return the ILS's own answer; a refusal where it is of another pair."""
+    native = pass_on(turn, passed.native, echo_patron=passed.enrolled)
+    return native or turn.refuse(Reason.ILS_UNAVAILABLE)
+
+
+def _unknown(turn: Answering, answer: PatronAnswer) -> Message:
+    """Refuse a card that the ILS does not know, with its own words."""
+    refused = turn.refuse(Reason.UNKNOWN_PATRON, message=answer.facts.message)
+    return add_native(turn, refused, answer.native, without=_NOT_BESIDE[refused.code])
 
 
 def _can(turn: Answering, capability: Capability) -> bool:
@@ -179,23 +217,25 @@ def _status(code: str, turn: Answering, answer: PatronAnswer) -> Message:
         "language": turn.request.fixed.get("language") or "000",
         "transaction_date": turn.stamp(),
     }
-    return Message(code, fixed, _person_fields(turn, answer))
+    ours = Message(code, fixed, _person_fields(turn, answer))
+    return add_native(turn, ours, answer.native, without=_NOT_BESIDE[code])
 
 
-def _information(turn: Answering, answer: PatronAnswer) -> Message:
+def _information(
+    turn: Answering, answer: PatronAnswer, tag: str, listed: WireMessage | None
+) -> Message:
     counts = answer.facts.counts
     available = [hold for hold in answer.facts.holds if hold.available]
     waiting = [hold for hold in answer.facts.holds if not hold.available]
     overdue = [loan for loan in answer.loans if loan.overdue]
+    lists_holds = bool(answer.facts.holds) and answer.native is None
     numbers = {
-        "hold_count": len(available) if answer.facts.holds else counts.holds or 0,
-        "overdue_count": len(overdue) or (counts.overdue or 0 if not answer.enrolled else 0),
+        "hold_count": len(available) if lists_holds else counts.holds or 0,
+        "overdue_count": _overdue(answer, len(overdue)),
         "charged_count": answer.charged,
         "fine_count": counts.fines if counts.fines is not None else len(answer.facts.fees),
         "recall_count": counts.recalls or 0,
-        "unavailable_hold_count": len(waiting)
-        if answer.facts.holds
-        else counts.unavailable_holds or 0,
+        "unavailable_hold_count": len(waiting) if lists_holds else counts.unavailable_holds or 0,
     }
     fixed = {
         "patron_status": _flags(turn, answer),
@@ -208,18 +248,20 @@ def _information(turn: Answering, answer: PatronAnswer) -> Message:
     fields = [pair for pair in fields if pair[0] != "AF"]
     if answer.limit is not None:
         fields.append(("CB", f"{min(answer.limit, _COUNT_MAX):04d}"))
+    written = _as_the_ils_writes(turn, answer)
     lists: dict[str, list[str]] = {
         "AS": [hold.barcode or hold.title for hold in available],
-        "AT": [loan.barcode for loan in overdue],
-        "AU": [loan.barcode for loan in answer.loans],
+        "AT": [written.get(loan.barcode, loan.barcode) for loan in overdue],
+        "AU": [written.get(loan.barcode, loan.barcode) for loan in answer.loans],
         "AV": [
             f"{fee.fee_id} {fee.amount:.2f} {fee.description}".strip() for fee in answer.facts.fees
         ],
         "BU": [],
         "CD": [hold.barcode or hold.title for hold in waiting],
     }
-    tag = _wanted_list(turn.request)
-    if tag:
+    if listed is not None:
+        fields += [(tag, value) for value in listed.get_all(tag)]
+    elif tag:
         fields += [(tag, value) for value in _slice(turn.request, lists[tag])]
     if not turn.terminal.mask_name:
         personal = (
@@ -228,7 +270,23 @@ def _information(turn: Answering, answer: PatronAnswer) -> Message:
             ("BF", answer.facts.phone),
         )
         fields += [pair for pair in personal if pair[1]]
-    return Message("64", fixed, fields + texts)
+    ours = Message("64", fixed, fields + texts)
+    return add_native(turn, ours, answer.native, without=_NOT_BESIDE["64"])
+
+
+def _overdue(answer: PatronAnswer, ours: int) -> int:
+    """Return how many items are overdue; an ILS that lists no due dates only counts them."""
+    theirs = answer.facts.counts.overdue or 0
+    if answer.native is not None:
+        return max(ours, theirs)
+    return ours or (0 if answer.enrolled else theirs)
+
+
+def _as_the_ils_writes(turn: Answering, answer: PatronAnswer) -> dict[Barcode, str]:
+    """Return how the ILS itself lists an item: some send a title after the barcode."""
+    texts = answer.native.get_all("AU") if answer.native else ()
+    barcodes = turn.library.barcodes
+    return {barcodes.normalise(text.partition(" ")[0]): text for text in texts if text.strip()}
 
 
 def _person_fields(turn: Answering, answer: PatronAnswer) -> list[tuple[str, str]]:
@@ -241,10 +299,11 @@ def _person_fields(turn: Answering, answer: PatronAnswer) -> list[tuple[str, str
     ]
     if turn.request.get("AD") and answer.pin_valid is not None:
         fields.append(("CQ", flag(answer.pin_valid)))
-    fields.append(("BH", facts.currency))
-    if facts.fee_total:
-        fields.append(("BV", f"{facts.fee_total:.2f}"))
-    text = facts.message
+    if answer.native is None:
+        fields.append(("BH", facts.currency))
+        if facts.fee_total:
+            fields.append(("BV", f"{facts.fee_total:.2f}"))
+    text = facts.message if answer.native is None else ""
     if answer.reason is not None:
         text = turn.say(answer.reason)
     elif answer.at_limit:
@@ -252,6 +311,13 @@ def _person_fields(turn: Answering, answer: PatronAnswer) -> list[tuple[str, str
     if text:
         fields.append(("AF", text))
     return fields
+
+
+def _names_otherwise(turn: Answering) -> bool:
+    """Say whether a hold may name its title by tags of a vendor (MA, MB and MC of Voyager)."""
+    known = SPECS[turn.request.code].tags
+    named = any(value.strip() and tag not in known for tag, value in turn.request.fields)
+    return named and _can(turn, Capability.FORWARD)
 
 
 def _wanted_list(request: Message) -> str:

@@ -1,0 +1,115 @@
+"""What an ILS that speaks SIP2 answered, on its way to a terminal: whole, or beside our answer.
+
+Nothing here decides or asks an ILS. Rules: decisions 4, 14, 16 —
+
+- what the policy has no opinion about passes in order, with all repeats and unknown tags; AO is the
+  terminal's own, AB goes back as scanned where it is the same item;
+- what a terminal may show holds for everybody: names are masked and personal tags left out where
+  its ``mask_name`` is on, identity numbers where its ``mask_id`` is, and who waits for an item is
+  told to staff only; passwords never pass;
+- beside an answer of ours only what we do not say ourselves is added, after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from connector.domain.wire import WireMessage
+from connector.sip2.codec import Message
+from connector.sip2.handlers.common import Answering
+from connector.sip2.replies import answer_code
+from connector.sip2.spec import SPECS
+from connector.sip2.tags import PERSONAL_TAGS, SECRET_TAGS, WAITING_TAGS
+
+__all__ = ["add_native", "pass_on", "texts_of", "without_pupil"]
+
+_ABOUT_ITEMS = frozenset({"10", "18"})
+_OURS = frozenset({"AO", "AA", "AB", "AE", "AF", "BL", "CQ"})
+
+
+def pass_on(turn: Answering, native: WireMessage, *, echo_patron: bool = False) -> Message | None:
+    """Return the ILS's answer as this terminal may have it; None when it is not of this pair.
+
+    Args:
+        echo_patron: AA goes back as scanned, since the ILS was asked about its own number.
+    """
+    spec = SPECS.get(answer_code(turn.request.code) or "")
+    if spec is None or native.code != spec.code:
+        return None
+    fields = list(_visible(turn, native))
+    if echo_patron:
+        fields = [(tag, turn.show_patron() if tag == "AA" else value) for tag, value in fields]
+    sent = {tag for tag, _ in fields}
+    echoed = (
+        ("AO", turn.institution),
+        ("AA", turn.show_patron()),
+        ("AB", turn.request.get("AB")),
+    )
+    fields += [
+        (tag, value) for tag, value in echoed if tag in spec.required_set and tag not in sent
+    ]
+    return Message(spec.code, dict(native.fixed), fields, in_order=True)
+
+
+def add_native(
+    turn: Answering, ours: Message, native: WireMessage | None, *, without: Iterable[str] = ()
+) -> Message:
+    """Add to our answer what only the ILS said, in its order and with repeats; return it.
+
+    A tag that we send empty gets the ILS's value. Screen messages of the ILS follow ours.
+
+    Args:
+        without: tags of the ILS that would contradict our answer.
+    """
+    if native is None:
+        return ours
+    theirs = [
+        (tag, value) for tag, value in _visible(turn, native) if tag not in _OURS | {*without}
+    ]
+    empty = {tag for tag, value in ours.fields if not value}
+    filled = {tag: value for tag, value in reversed(theirs) if tag in empty and value}
+    ours.fields = [(tag, value or filled.get(tag, "")) for tag, value in ours.fields]
+    have = {tag for tag, _ in ours.fields}
+    ours.fields += [(tag, value) for tag, value in theirs if tag not in have]
+    said = ours.get_all("AF")
+    ours.fields += [
+        ("AF", text) for text in texts_of(native) if not any(text in one for one in said)
+    ]
+    return ours
+
+
+def without_pupil(turn: Answering, native: WireMessage) -> WireMessage:
+    """Return what the ILS said of an item, without the number (AA) of the pupil who has or had it;
+    staff see it.
+    """
+    number = native.get("AA")
+    if not number or turn.is_staff or not turn.patrons.is_enrolled(number, turn.library):
+        return native
+    return replace(native, fields=tuple(pair for pair in native.fields if pair[0] != "AA"))
+
+
+def texts_of(native: WireMessage) -> tuple[str, ...]:
+    """Return the ILS's screen messages that say something."""
+    return tuple(text for text in native.get_all("AF") if text.strip())
+
+
+def _visible(turn: Answering, native: WireMessage) -> Iterator[tuple[str, str]]:
+    """Yield what this terminal may have of the ILS's fields, changed as it may show them."""
+    terminal = turn.terminal
+    hidden = SECRET_TAGS | (PERSONAL_TAGS if terminal.mask_name else frozenset())
+    if native.code in _ABOUT_ITEMS:
+        hidden = hidden - WAITING_TAGS if turn.is_staff else hidden | WAITING_TAGS
+    for tag, value in native.fields:
+        if tag in hidden:
+            continue
+        if tag == "AO":
+            yield tag, turn.request.get("AO") or value
+        elif tag == "AA":
+            yield tag, turn.show_number(value)
+        elif tag == "AB":
+            yield tag, turn.request.get("AB") if value == turn.item else value
+        elif tag in {"AE", "DA"}:
+            yield tag, turn.show_name(value)
+        else:
+            yield tag, value
