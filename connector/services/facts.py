@@ -251,7 +251,8 @@ class FactReader:
         all_found = len(seen) == len(rows) and not adopt
         gone = [] if all_found else self._find_gone(facts, loans, seen, library)
         for row, ils_loan in appeared:
-            self.ledger.record_open(row.loan_id, place, due=ils_loan.due, disputed=True)
+            due = ils_loan.due or self._due_of(row.item, library)
+            self.ledger.record_open(row.loan_id, place, due=due, disputed=True)
         if not (adopt or gone or renewed):
             return self.ledger.list_unclosed(standing.patron_id) if appeared else loans
         changes = Reconciliation(
@@ -312,6 +313,17 @@ class FactReader:
             origin=origin,
             clc_class=clc_class,
         )
+
+    def _due_of(self, item: ItemId, library: Library) -> datetime | None:
+        """Read a due date that the patron's list of loans does not give."""
+        adapter = self.adapters[library.code]
+        if Capability.FETCH_ITEM not in adapter.capabilities:
+            return None
+        try:
+            record = adapter.fetch_item(item.barcode)
+        except AdapterError:
+            return None
+        return None if record is None else record.due
 
     def _item_of(self, barcode: Barcode, library: Library) -> ItemId:
         """Return the item behind a barcode in one ILS's own list; there it is the local one if
