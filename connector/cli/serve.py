@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import Executor
+from pathlib import Path
 
 import click
 
 from connector.bootstrap import Application
+from connector.cli.reload import reloading
 from connector.cli.status_page import Readiness, StoreCollector, serve_status
 from connector.cli.worker import working
 from connector.domain.ids import InstitutionId
 from connector.errors import ConfigurationError
 from connector.log import configure, get_logger
 from connector.services.health import StoreProbe
+from connector.settings import Sip2Settings
+from connector.sip2.limits import Network
 from connector.sip2.server import Sip2Server
 from connector.sip2.tls import build_server_context
 
@@ -40,7 +43,8 @@ Example:
 def serve(obj: object, only: str | None, drain_s: float) -> None:
     """Serve self-check machines and settle unknown outcomes, until SIGTERM or Ctrl-C.
 
-    SIGTERM drains: /readyz says no, no new connection is taken, requests under way are answered,
+    SIGHUP, or a change of the file, takes over terminals, screen messages and allow-lists. SIGTERM
+    drains: /readyz says no, no new connection is taken, requests under way are answered,
     then it ends with code 0.
     """
     parts = _parts(only)
@@ -48,12 +52,12 @@ def serve(obj: object, only: str | None, drain_s: float) -> None:
     configure(settings.log)
     app: Application = obj.app  # type: ignore[attr-defined]
     try:
-        asyncio.run(_run(app, parts, drain_s))
+        asyncio.run(_run(app, obj.config, parts, drain_s))  # type: ignore[attr-defined]
     finally:
         app.close()
 
 
-async def _run(app: Application, parts: frozenset[str], drain_s: float) -> None:
+async def _run(app: Application, config: Path, parts: frozenset[str], drain_s: float) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     serves_kiosks = "sip2" in parts and app.settings.sip2.enabled
@@ -69,7 +73,7 @@ async def _run(app: Application, parts: frozenset[str], drain_s: float) -> None:
             if "worker" in parts:
                 await stack.enter_async_context(working(app))
             if serves_kiosks:
-                await stack.enter_async_context(listening(app, drain_s))
+                await stack.enter_async_context(listening(app, config, drain_s))
                 ready.listening = True
             await stop.wait()
             ready.draining = True
@@ -102,30 +106,50 @@ def _status_page(app: Application, ready: Readiness) -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def listening(app: Application, drain_s: float) -> AsyncIterator[None]:
-    """Listen for kiosks on every port of the settings.
+async def listening(app: Application, config: Path, drain_s: float) -> AsyncIterator[None]:
+    """Listen for kiosks on every port of the settings, and follow their changes in the file.
 
     Raises:
         ConfigurationError: a port is taken, or a file of ``[sip2.tls]`` cannot be used.
     """
     sip2 = app.settings.sip2
-    ports: list[tuple[str, int, ssl.SSLContext | None]] = [("SIP2", sip2.port, None)]
-    if sip2.tls is not None:
-        files = sip2.tls.cert_file, sip2.tls.key_file, sip2.tls.client_ca_file
-        ports.append(("SIP2 over TLS", sip2.tls.port, build_server_context(*files)))
+    tls = sip2.tls
+    context = None
+    if tls is not None:
+        context = build_server_context(tls.cert_file, tls.key_file, tls.client_ca_file)
     async with contextlib.AsyncExitStack() as stack:
-        pools = stack.enter_context(_pools(app))
-        for what, port, tls in ports:
-            running = running_server(app, sip2.host, port, drain_s=drain_s, tls=tls, pools=pools)
-            try:
-                server = await stack.enter_async_context(running)
-            except OSError as err:
-                raise ConfigurationError(
-                    f"{what} cannot listen on {sip2.host}:{port} ({type(err).__name__}).",
-                    "Change host or port in [sip2], or stop what uses it.",
-                ) from err
-            click.echo(f"{what} on {sip2.host}:{server.port}. Ctrl-C ends.", err=True)
+        with _naming("SIP2", sip2.host, sip2.port):
+            running = running_server(app, sip2.host, sip2.port, drain_s=drain_s)
+            server = await stack.enter_async_context(running)
+        click.echo(f"SIP2 on {sip2.host}:{server.port}. Ctrl-C ends.", err=True)
+        if tls is not None:
+            with _naming("SIP2 over TLS", sip2.host, tls.port):
+                secure = await server.listen(
+                    sip2.host,
+                    tls.port,
+                    tls=context,
+                    allow_from=tls.allow_from,
+                    proxy_from=_balancers(sip2),
+                )
+            click.echo(f"SIP2 over TLS on {sip2.host}:{secure.port}. Ctrl-C ends.", err=True)
+        await stack.enter_async_context(reloading(app, config, server))
         yield
+
+
+@contextlib.contextmanager
+def _naming(what: str, host: str, port: int) -> Iterator[None]:
+    """Say which port it is that cannot be listened on."""
+    try:
+        yield
+    except OSError as err:
+        raise ConfigurationError(
+            f"{what} cannot listen on {host}:{port} ({type(err).__name__}).",
+            "Change host or port in [sip2], or stop what uses it.",
+        ) from err
+
+
+def _balancers(sip2: Sip2Settings) -> tuple[Network, ...]:
+    return sip2.proxy_allow_from if sip2.proxy_protocol else ()
 
 
 @contextlib.asynccontextmanager
@@ -135,19 +159,14 @@ async def running_server(
     port: int,
     *,
     drain_s: float = 10.0,
-    tls: ssl.SSLContext | None = None,
-    pools: Mapping[InstitutionId, Executor] | None = None,
 ) -> AsyncIterator[Sip2Server]:
-    """Run a SIP2 listener over the application's gateway.
+    """Run a SIP2 server over the application's gateway, on a plain port.
 
     Args:
         port: 0 takes a free one.
-        pools: shared with other listeners, so that a library has one pool whatever the port; by
-            default the listener has its own.
     """
     sip2 = app.settings.sip2
-    with contextlib.ExitStack() as stack:
-        threads = stack.enter_context(_pools(app)) if pools is None else pools
+    with _pools(app) as threads:
         server = Sip2Server(
             app.gateway,
             executor_for=threads.__getitem__,
@@ -156,13 +175,14 @@ async def running_server(
             login_timeout_s=sip2.login_timeout_s,
             max_connections=sip2.max_connections,
             max_per_address=sip2.max_connections_per_address,
+            max_per_terminal=sip2.max_connections_per_terminal,
+            allow_from=sip2.allow_from,
             clock=app.now,
             observer=app.metrics.observe,
             on_refused=app.metrics.refuse_connection,
-            tls=tls,
         )
         try:
-            await server.start(host, port)
+            await server.start(host, port, proxy_from=_balancers(sip2))
             app.metrics.count_connections_of(lambda: server.connections)
             yield server
         finally:
