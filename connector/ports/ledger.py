@@ -394,6 +394,10 @@ class Ledger(Protocol):
         """Lease claims that are past their time, as ``lease_unknown`` does."""
         ...
 
+    def list_claims(self, lender: InstitutionId) -> tuple[ClaimedRenewal, ...]:
+        """Return every renewal that is claimed, past its time or not, oldest first."""
+        ...
+
     def note_unrenewed(self, loan_id: LoanId, now: datetime) -> Loan:
         """Settlement saw the loan as it was before a claimed renewal: remember the first time."""
         ...

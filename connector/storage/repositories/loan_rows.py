@@ -17,6 +17,7 @@ from connector.storage.engine import Database, parse_moment
 from connector.storage.unit_of_work import UnitOfWork
 
 __all__ = [
+    "COLUMNS",
     "UNCLOSED_SQL",
     "LoanReads",
     "LoanRow",
@@ -29,19 +30,21 @@ __all__ = [
 UNCLOSED_SQL = "state IN ({})".format(", ".join(f"'{state.value}'" for state in sorted(UNCLOSED)))
 """Spelled as in the partial indexes, so that SQLite uses them."""
 
-_COLUMNS = (
+COLUMNS = (
     "loan_id, person_id, owner, barcode, institution, ils_patron, state, language, asked_at, "
     "branch, terminal, opened_at, due, renewals, renewed_at, origin, due_mismatch, over_limit, "
     "first_absent_at, closed_at, policy_version"
 )
+"""What ``read_loan`` wants first."""
 _OWN = (
-    f"SELECT {_COLUMNS} FROM loan WHERE person_id = ? AND {UNCLOSED_SQL} ORDER BY asked_at, loan_id"  # noqa: S608
+    f"SELECT {COLUMNS} FROM loan WHERE person_id = ? AND {UNCLOSED_SQL} "  # noqa: S608
+    "ORDER BY asked_at, loan_id"
 )
-_BY_ITEM = f"SELECT {_COLUMNS} FROM loan WHERE owner = ? AND barcode = ? AND {UNCLOSED_SQL}"  # noqa: S608
-_BY_BARCODE = f"SELECT {_COLUMNS} FROM loan WHERE barcode = ? AND {UNCLOSED_SQL} ORDER BY owner"  # noqa: S608
-_BY_ID = f"SELECT {_COLUMNS} FROM loan WHERE loan_id = ?"  # noqa: S608
+_BY_ITEM = f"SELECT {COLUMNS} FROM loan WHERE owner = ? AND barcode = ? AND {UNCLOSED_SQL}"  # noqa: S608
+_BY_BARCODE = f"SELECT {COLUMNS} FROM loan WHERE barcode = ? AND {UNCLOSED_SQL} ORDER BY owner"  # noqa: S608
+_BY_ID = f"SELECT {COLUMNS} FROM loan WHERE loan_id = ?"  # noqa: S608
 
-_LOCKED = ", ".join(f"loan.{name}" for name in _COLUMNS.split(", ")) + (
+_LOCKED = ", ".join(f"loan.{name}" for name in COLUMNS.split(", ")) + (
     ", loan.clc_class, loan.terminal_kind, loan.counted_at, loan.changed_at, loan.renewal_until, "
     "loan.test, person.stage"
 )

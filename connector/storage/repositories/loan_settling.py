@@ -13,8 +13,10 @@ from connector.domain.ids import InstitutionId, LoanId
 from connector.domain.loan import Loan, LoanState
 from connector.ports.ledger import ClaimedRenewal
 from connector.storage import tables
+from connector.storage.engine import parse_moment
 from connector.storage.repositories.loan_journal import change_loan
 from connector.storage.repositories.loan_outcomes import require_loan
+from connector.storage.repositories.loan_rows import COLUMNS, read_loan
 from connector.storage.retry import retry_once
 from connector.storage.unit_of_work import UnitOfWorkFactory
 
@@ -22,6 +24,10 @@ __all__ = ["LoanSettling"]
 
 _LOAN = tables.loan.c
 _LENT = (LoanState.OPEN.value, LoanState.DISPUTED.value)
+_CLAIMS = (
+    f"SELECT {COLUMNS}, renewal_until FROM loan "  # noqa: S608
+    "WHERE institution = ? AND renewal_until IS NOT NULL ORDER BY renewal_until, loan_id"
+)
 
 
 class LoanSettling:
@@ -100,6 +106,15 @@ class LoanSettling:
                 for row in rows
                 if row.renewal_until is not None
             )
+
+    def list_claims(self, lender: InstitutionId) -> tuple[ClaimedRenewal, ...]:
+        """Return every renewal that is claimed, oldest first."""
+        claims = []
+        for row in self._work.database.fetch(_CLAIMS, (lender,)):
+            until = parse_moment(row[-1])
+            if until is not None:
+                claims.append(ClaimedRenewal(read_loan(row), until))
+        return tuple(claims)
 
     @retry_once
     def note_unrenewed(self, loan_id: LoanId, now: datetime) -> Loan:
