@@ -17,7 +17,7 @@ import contextlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 
 from connector.domain.consent import ConsentVerdict
 from connector.domain.enrolment import ApplicationState
@@ -84,7 +84,7 @@ class CardOpening:
         if current is None:
             return Activation(application, ActivationOutcome.GONE), None
         try:
-            settled = self._find_settled(current, actor)
+            settled = self.find_settled(current, actor)
         except AdapterError as err:
             return Activation(current, ActivationOutcome.FAILED, error=code_of(err)), err
         if settled is not None:
@@ -101,15 +101,15 @@ class CardOpening:
                 break
         return failure, error
 
-    def _find_settled(self, current: Application, actor: str) -> Activation | None:
+    def find_settled(self, current: Application, actor: str) -> Activation | None:
         """Return what there is to say of an application for which no card is to be opened."""
         if current.state is _S.ACTIVE:
             self._repair(current)
             return Activation(current, ActivationOutcome.ALREADY_ACTIVE, current.card)
         if current.state not in _READY:
             return Activation(current, ActivationOutcome.NOT_APPROVED)
-        if not self._has_consent(current):
-            return self._send_back(current, actor)
+        if not self.has_consent(current):
+            return self.send_back(current, actor)
         if current.state is _S.EXISTING_CARD and not self._is_free_again(current, actor):
             self._open_task(current, actor)
             return Activation(current, ActivationOutcome.EXISTING_CARD)
@@ -121,24 +121,22 @@ class CardOpening:
         try:
             return self._open_card(application, actor, give_out), None
         except AdapterError as err:
-            if not self._has_consent(application):
-                return self._send_back(application, actor), None
-            return self._fail(application, code_of(err)), err
+            if not self.has_consent(application):
+                return self.send_back(application, actor), None
+            return self.fail(application, code_of(err)), err
         except (NotFound, StorageConflict) as err:
-            return self._fail(application, code_of(err)), None
+            return self.fail(application, code_of(err)), None
 
     def _open_card(self, application: Application, actor: str, give_out: GiveOut) -> Activation:
         known = self.register.fetch_personal(application.patron_id)
-        if self._has_other_account(application, known):
-            return self._leave_to_staff(application, actor)
-        if not self._has_consent(application):
-            return self._send_back(application, actor)
-        expires = self.rules.expiry_for(
-            self.now(), self.classes.get(application.patron_id), self.schools
-        )
-        pin = "".join(secrets.choice("0123456789") for _ in range(self.rules.pin_digits))
+        if self.has_other_account(application, known):
+            return self.leave_to_staff(application, actor)
+        if not self.has_consent(application):
+            return self.send_back(application, actor)
+        expires = self.expiry_of(application)
+        pin = self.new_pin()
         account = self._account(application)
-        opened = account.create(self._describe(application, known, pin, expires))
+        opened = account.create(self.describe(application, known, pin, expires))
         card = opened.ils_patron
         is_known = opened.created or account.is_pin(card, pin)
         done = Activation(
@@ -148,16 +146,27 @@ class CardOpening:
             pin if is_known else "",
             is_pin_new=not opened.created,
         )
-        if not self._has_consent(application):
+        if not self.has_consent(application):
             account.block(card)
-            return self._send_back(application, actor)
+            return self.send_back(application, actor)
         if not opened.created:
             account.lift_blocks(card)
         if not give_out(done):
-            return self._fail(application, "pin_not_written")
-        return self._finish(done, expires, actor)
+            return self.fail(application, "pin_not_written")
+        return self.finish(done, expires, actor)
 
-    def _finish(self, done: Activation, expires: date | None, actor: str) -> Activation:
+    def new_pin(self) -> str:
+        """Return a random PIN; it is kept by whoever it is given to (decision 15)."""
+        return "".join(secrets.choice("0123456789") for _ in range(self.rules.pin_digits))
+
+    def expiry_of(self, application: Application, at: datetime | None = None) -> date | None:
+        """Return the last day of a card that is opened now, or was at a moment."""
+        return self.rules.expiry_for(
+            at or self.now(), self.classes.get(application.patron_id), self.schools
+        )
+
+    def finish(self, done: Activation, expires: date | None, actor: str) -> Activation:
+        """Write that the card is open, unless the consent was withdrawn meanwhile."""
         application, card = done.application, IlsPatronId(done.card)
         moved = self.store.finish_activation(
             application.application_id,
@@ -167,7 +176,7 @@ class CardOpening:
             actor=actor,
             now=self.now(),
         )
-        if not self._has_consent(application):
+        if not self.has_consent(application):
             self._undo(application, card)
             return Activation(application, ActivationOutcome.NO_CONSENT)
         if not moved:
@@ -183,19 +192,23 @@ class CardOpening:
         """
 
         def may_go_on() -> bool:
-            return self._has_consent(application) and self.store.keep_activation(
+            return self.has_consent(application) and self.store.keep_activation(
                 application.application_id, attempt=application.attempts, now=self.now()
             )
 
         return PupilAccount(self.adapter, self.pacing, application.patron_id, may_go_on)
 
-    def _has_other_account(self, application: Application, known: PersonalData) -> bool:
+    def has_other_account(self, application: Application, known: PersonalData) -> bool:
+        """Ask the ILS whether the child has an account that is not ours; may raise
+        ``AdapterError``.
+        """
         numbers = numbers_to_ask(self.register, application, known)
         return self._account(application).has_other(numbers, card=application.card)
 
-    def _describe(
+    def describe(
         self, application: Application, known: PersonalData, pin: str, expires: date | None
     ) -> PatronInput:
+        """Return what the ILS is to know of the pupil."""
         school = self.schools.get(application.school_id)
         return PatronInput(
             external_id=application.patron_id,
@@ -218,7 +231,8 @@ class CardOpening:
 
     # --- our own side
 
-    def _has_consent(self, application: Application) -> bool:
+    def has_consent(self, application: Application) -> bool:
+        """Say whether the guardian's consent for the card holds at this moment."""
         verdict = check_consent(
             application, store=self.store, register=self.register, rules=self.rules, now=self.now()
         )
@@ -230,7 +244,7 @@ class CardOpening:
         if standing is None or standing.state is not StandingState.INACTIVE:
             return
         self.register.set_state(application.patron_id, StandingState.ACTIVE)
-        if not self._has_consent(application):
+        if not self.has_consent(application):
             self._undo(application, IlsPatronId(application.card))
 
     def _undo(self, application: Application, card: IlsPatronId) -> None:
@@ -239,7 +253,8 @@ class CardOpening:
             self.register.set_state(application.patron_id, StandingState.WITHDRAWN)
         self._account(application).block(card)
 
-    def _leave_to_staff(self, application: Application, actor: str) -> Activation:
+    def leave_to_staff(self, application: Application, actor: str) -> Activation:
+        """Make it a task for the staff: the ILS has an account of the child already."""
         self._move(application, _S.EXISTING_CARD, actor, "account_in_ils")
         self._open_task(application, actor)
         self._tell("enrolment.existing_card", application)
@@ -268,7 +283,7 @@ class CardOpening:
         if self._account(application).find_ours() is not None:
             return False
         known = self.register.fetch_personal(application.patron_id)
-        if self._has_other_account(application, known):
+        if self.has_other_account(application, known):
             return False
         freed = self.store.move_application(
             application.application_id,
@@ -288,12 +303,14 @@ class CardOpening:
             )
         return freed
 
-    def _send_back(self, application: Application, actor: str) -> Activation:
+    def send_back(self, application: Application, actor: str) -> Activation:
+        """Let an application without a consent wait for one."""
         if application.state is _S.ACTIVATING:
             self._move(application, _S.LIBRARY_APPROVED, actor, "no_consent")
         return Activation(application, ActivationOutcome.NO_CONSENT)
 
-    def _fail(self, application: Application, code: str) -> Activation:
+    def fail(self, application: Application, code: str) -> Activation:
+        """Note why it failed; it can be tried again."""
         self.store.save_error(application.application_id, code, now=self.now())
         return Activation(application, ActivationOutcome.FAILED, error=code)
 

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TypeVar
 
 from connector.domain.ids import IlsPatronId, PatronId
-from connector.domain.patron import EXCHANGED_ACCOUNT
+from connector.domain.patron import EXCHANGED_ACCOUNT, PatronFacts
 from connector.errors import AdapterError, OutcomeUnknown, UnexpectedResponse
 from connector.ports.enrolment import Application
 from connector.ports.ils import BlockReason, Capability, IlsAdapter, PatronInput, PatronUpsert
@@ -63,14 +63,22 @@ class PupilAccount:
         if Capability.FIND_PATRON in capabilities:
             if not numbers or self.find_ours() is not None:
                 return False
-            return self._ask(lambda: self.adapter.find_patron(identifiers=numbers)) is not None
+            found = self._ask(lambda: self.adapter.find_patron(identifiers=numbers))
+            return found is not None and found != card
         if Capability.FETCH_PATRON not in capabilities:
             return False
         for number in map(IlsPatronId, numbers.values()):
             facts = self._ask(partial(self.adapter.fetch_patron, number))
             if facts.valid:
-                return bool(facts.ils_patron != card)
+                return facts.ils_patron != card and not self._is_echo(facts, number, card)
         return False
+
+    def _is_echo(self, facts: PatronFacts, number: IlsPatronId, card: str) -> bool:
+        """Say whether an ILS that tells back whatever number it was asked with means our card."""
+        if facts.ils_patron != number:
+            return False
+        ours = self._ask(partial(self.adapter.fetch_patron, IlsPatronId(card)))
+        return ours.valid and bool(ours.name) and ours.name == facts.name
 
     def create(self, described: PatronInput) -> PatronUpsert:
         """Make the account, or change the one that an earlier attempt made.
