@@ -6,7 +6,7 @@ in for accounts where the ILS has a dialect for them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import NoReturn
 
@@ -33,6 +33,13 @@ class BeyondSip2(Sip2Base):
 
     def _refuse(self, capability: Capability) -> NoReturn:
         raise UnsupportedOperation(self.name, self.institution_id, capability.value)
+
+    def find_patron(
+        self, *, external_id: str | None = None, identifiers: Mapping[str, str] | None = None
+    ) -> IlsPatronId | None:
+        """Not possible: no external id is kept, and so nobody is found by one."""
+        del external_id, identifiers
+        self._refuse(Capability.FIND_PATRON)
 
     def upsert_patron(self, patron: PatronInput) -> PatronUpsert:
         """Not possible by the standard."""

@@ -1,7 +1,8 @@
 """What an ILS that speaks SIP2 can do for us, from the settings and from the BX of its 98.
 
 Nothing here connects. Rules: SIP2 has no due dates in a patron's list, no catalogue and no loan
-rules, so these are never claimed; BX only takes away, and an empty one nothing.
+rules, so these are never claimed. Neither is FIND_PATRON, for SIP2 keeps no external id: a 63 that
+takes an identity number serves ``fetch_patron``. BX only takes away, and an empty one nothing.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ _FEATURES: Final = {
 """Feature of the settings → its request."""
 
 _NEEDS: Final[tuple[tuple[str, frozenset[Capability]], ...]] = (
-    ("63", frozenset({Capability.FETCH_PATRON, Capability.VERIFY_PIN, Capability.FIND_PATRON})),
-    ("23", frozenset({Capability.FETCH_PATRON, Capability.VERIFY_PIN, Capability.FIND_PATRON})),
+    ("63", frozenset({Capability.FETCH_PATRON, Capability.VERIFY_PIN})),
+    ("23", frozenset({Capability.FETCH_PATRON, Capability.VERIFY_PIN})),
     ("63", frozenset({Capability.LIST_LOANS, Capability.LIST_HOLDS, Capability.FETCH_ITEM_LOAN})),
     ("17", frozenset({Capability.FETCH_ITEM, Capability.FETCH_ITEM_LOAN})),
     ("11", frozenset({Capability.CHECKOUT, Capability.SET_DUE_DATE})),
@@ -56,8 +57,6 @@ def find_capabilities(settings: Sip2Settings, *, bx: str = "") -> frozenset[Capa
     found = {Capability.FORWARD}.union(*(given for code, given in _NEEDS if code in answered))
     if settings.patron_pin == "never":
         found.discard(Capability.VERIFY_PIN)
-    if not settings.find_patron_by:
-        found.discard(Capability.FIND_PATRON)
     if not settings.obeys_due_date:
         found.discard(Capability.SET_DUE_DATE)
     if settings.charged_items != "barcodes":

@@ -103,23 +103,6 @@ class Sip2Patrons(Sip2Base):
         facts = self.read_patron(identifier, self.budget(), pin=pin)
         return facts.valid and facts.pin_valid is True
 
-    def find_patron(
-        self, *, external_id: str | None = None, identifiers: Mapping[str, str] | None = None
-    ) -> IlsPatronId | None:
-        """Return the account that 63 finds by one of the numbers of ``find_patron_by``.
-
-        SIP2 keeps no external id: by that alone nobody is found.
-        """
-        self.require(Capability.FIND_PATRON)
-        del external_id
-        budget = self.budget()
-        for kind, number in (identifiers or {}).items():
-            if kind in self.settings.find_patron_by and number.strip():
-                facts = self.read_patron(IlsPatronId(number), budget)
-                if facts.valid:
-                    return facts.ils_patron
-        return None
-
     def block_patron(self, identifier: IlsPatronId, reason: BlockReason) -> None:
         """Block the card (01). Some systems end it so for good: see the README."""
         self.require(Capability.BLOCK_PATRON)

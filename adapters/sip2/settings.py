@@ -121,7 +121,6 @@ class Sip2Settings(_Table):
         obeys_due_date: the ILS takes our due date (nb due date).
         unknown_item: how an 18 for an item that it does not know looks: no title, or no title and
             circulation status 01; ``never`` = it cannot be told.
-        find_patron_by: kinds of numbers by which its 63 finds an account: ``id_card``.
         language_tag, collection_tag, item_type_tag, borrower_tag: tags of 18 with the language of
             the text, and so on.
         currency: where the ILS names none.
@@ -174,7 +173,6 @@ class Sip2Settings(_Table):
     renews_on_checkout: bool = True
     obeys_due_date: bool = False
     unknown_item: Literal["no_title", "no_title_and_other", "never"] = "no_title_and_other"
-    find_patron_by: frozenset[str] = frozenset()
     language_tag: Tag | None = None
     collection_tag: Tag = "CR"
     item_type_tag: Tag | None = None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 
 from adapters.local.adapter import build_adapter as build_local
 from adapters.local.settings import LocalSettings
 from adapters.local.sip2_server import LocalSip2Server
 from adapters.sip2.adapter import build_adapter
-from adapters.sip2.settings import FeatureSettings, Sip2Settings
+from adapters.sip2.settings import Sip2Settings
 from connector.domain.ids import InstitutionId
 from connector.ports.clock import utc_now
 from connector.ports.ils import AdapterContext
@@ -21,7 +23,7 @@ class TestSip2(IlsAdapterContract):
     """By the standard, with everything that an ILS can offer by it."""
 
     speaks = WireProfile()
-    settings = {}
+    settings: ClassVar = {}
 
     @pytest.fixture
     def desk(self, tmp_path):
