@@ -20,7 +20,9 @@ from connector.errors import ConfigurationError
 from connector.log import configure, get_logger
 from connector.services.health import StoreProbe
 from connector.settings import Sip2Settings
+from connector.sip2.handlers.status import find_greeter
 from connector.sip2.limits import Network
+from connector.sip2.profiles import profile_before_login
 from connector.sip2.server import Sip2Server
 from connector.sip2.tls import build_server_context
 
@@ -170,6 +172,7 @@ async def running_server(
         server = Sip2Server(
             app.gateway,
             executor_for=threads.__getitem__,
+            before_login=find_greeter(app.libraries),
             answer_within_s=sip2.answer_deadline_s,
             idle_timeout_s=sip2.idle_timeout_s,
             login_timeout_s=sip2.login_timeout_s,
@@ -178,6 +181,7 @@ async def running_server(
             max_per_terminal=sip2.max_connections_per_terminal,
             allow_from=sip2.allow_from,
             clock=app.now,
+            profile_before_login=lambda: profile_before_login(app.terminals.values()),
             observer=app.metrics.observe,
             on_refused=app.metrics.refuse_connection,
         )

@@ -12,14 +12,13 @@ from collections.abc import Callable, Mapping
 from connector.domain.circulation import Reason
 from connector.domain.ids import InstitutionId, TerminalId
 from connector.domain.library import Library
-from connector.errors import AdapterError, ConnectorError
+from connector.errors import ConnectorError
 from connector.log import get_logger
 from connector.ports.clock import Clock
-from connector.ports.ils import Capability
 from connector.services.circulation import CirculationService
 from connector.services.patrons import PatronService
 from connector.services.registration import RegistrationService
-from connector.sip2.codec import Message, format_date
+from connector.sip2.codec import Message
 from connector.sip2.dispatch import Exchange
 from connector.sip2.handlers.circulation import (
     answer_checkin,
@@ -27,7 +26,7 @@ from connector.sip2.handlers.circulation import (
     answer_renew,
     answer_renew_all,
 )
-from connector.sip2.handlers.common import Answering, flag
+from connector.sip2.handlers.common import Answering
 from connector.sip2.handlers.items import answer_item_information, answer_item_status
 from connector.sip2.handlers.patrons import (
     answer_block,
@@ -42,43 +41,15 @@ from connector.sip2.handlers.registration import (
     answer_find_cards,
     answer_registration,
 )
-from connector.sip2.kinds import may_ask
+from connector.sip2.handlers.status import StatusDesk
 from connector.sip2.replies import answer_code
 from connector.sip2.screen import ScreenTexts
-from connector.sip2.spec import BX_ORDER
-from connector.sip2.terminal import Permission, Terminal
+from connector.sip2.terminal import Terminal
 from connector.sip2.terminal_rules import TerminalRules
 
-__all__ = ["PERMISSIONS", "REQUIREMENTS", "Gateway"]
+__all__ = ["Gateway"]
 
 _log = get_logger(__name__)
-
-REQUIREMENTS: Mapping[str, Capability | None] = {
-    "23": Capability.FETCH_PATRON,
-    "11": Capability.CHECKOUT,
-    "09": Capability.CHECKIN,
-    "01": Capability.BLOCK_PATRON,
-    "99": None,
-    "97": None,
-    "93": None,
-    "63": Capability.FETCH_PATRON,
-    "35": None,
-    "37": Capability.PAY_FEE,
-    "17": Capability.FETCH_ITEM,
-    "19": Capability.UPDATE_ITEM_STATUS,
-    "25": Capability.UNBLOCK_PATRON,
-    "15": Capability.PLACE_HOLD,
-    "29": Capability.RENEW,
-    "65": Capability.RENEW,
-}
-"""What the ILS must be able to do for each request; None = we do it ourselves."""
-
-PERMISSIONS: Mapping[str, Permission] = {
-    "01": Permission.BLOCK_PATRON,
-    "19": Permission.ITEM_STATUS,
-    "25": Permission.ENABLE_PATRON,
-}
-"""What a terminal must be allowed for these requests."""
 
 
 class Gateway:
@@ -106,11 +77,13 @@ class Gateway:
         self._libraries = libraries
         self._terminals = terminals
         self._patrons = patrons
-        self._facts = circulation.desk.facts
+        facts = circulation.desk.facts
+        self._status = StatusDesk(
+            facts.adapters, circulation.desk.away, answer_within_s=answer_within_s
+        )
         self._texts = texts
         self._rules = rules
         self._now = now
-        self._answer_within_s = answer_within_s
         self._ils_timeout_s = ils_timeout_s
         self._handlers: dict[str, Callable[[Answering], Message]] = {
             "11": lambda turn: answer_checkout(turn, circulation),
@@ -124,12 +97,12 @@ class Gateway:
             "15": answer_hold,
             "37": answer_fee_paid,
             "35": answer_end_session,
-            "17": lambda turn: answer_item_information(turn, self._facts),
-            "19": lambda turn: answer_item_status(turn, self._facts),
+            "17": lambda turn: answer_item_information(turn, facts),
+            "19": lambda turn: answer_item_status(turn, facts),
             "81": lambda turn: answer_registration(turn, registration),
             "91": lambda turn: answer_duplicate_check(turn, registration),
             "85": lambda turn: answer_find_cards(turn, registration),
-            "99": self._answer_status,
+            "99": self._status.answer,
         }
 
     def log_in(self, login: str, password: str, location: str, peer: str) -> Terminal | None:
@@ -176,7 +149,7 @@ class Gateway:
             return None
         turn = self._answering(request, exchange)
         if request.code == "99":
-            return self._status(turn, online=False)
+            return self._status.answer_late(turn)
         unknown = request.code in {"11", "09", "29", "65", "37"}
         return turn.refuse(Reason.OUTCOME_UNKNOWN if unknown else Reason.ILS_UNAVAILABLE)
 
@@ -190,44 +163,4 @@ class Gateway:
             clocks=self._rules.clocks,
             now=self._now(),
             ils_timeout_s=self._ils_timeout_s,
-        )
-
-    def _answer_status(self, turn: Answering) -> Message:
-        try:
-            self._facts.adapters[turn.library.code].ping()
-        except AdapterError:
-            return self._status(turn, online=False)
-        return self._status(turn, online=True)
-
-    def _status(self, turn: Answering, *, online: bool) -> Message:
-        supported = self._supported(turn)
-        fixed = {
-            "online": flag(online),
-            "checkin_ok": flag("09" in supported),
-            "checkout_ok": flag("11" in supported),
-            "acs_renewal_policy": flag("29" in supported),
-            "status_update_ok": flag("19" in supported),
-            "offline_ok": flag(turn.permits(Permission.OFFLINE_UPLOAD)),
-            "timeout_period": f"{min(999, max(1, round(self._answer_within_s * 10))):03d}",
-            "retries_allowed": "003",
-            "date_time_sync": format_date(turn.now, turn.library.zone),
-            "protocol_version": "2.00",
-        }
-        fields = [
-            ("AO", turn.institution),
-            ("AM", turn.library.name),
-            ("BX", "".join(flag(code in supported) for code in BX_ORDER)),
-        ]
-        if turn.terminal.location:
-            fields.append(("AN", turn.terminal.location))
-        return Message("98", fixed, fields)
-
-    def _supported(self, turn: Answering) -> frozenset[str]:
-        capabilities = self._facts.adapters[turn.library.code].capabilities
-        return frozenset(
-            code
-            for code, needed in REQUIREMENTS.items()
-            if (needed is None or needed in capabilities)
-            and (code not in PERMISSIONS or turn.permits(PERMISSIONS[code]))
-            and may_ask(turn.terminal, code)
         )

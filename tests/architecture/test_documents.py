@@ -21,7 +21,7 @@ from connector.ports.decisions import DecisionRequest
 from connector.ports.ils import AdapterSpec, Capability
 from connector.ports.store import Identifier
 from connector.settings import parse_settings
-from connector.sip2.gateway import PERMISSIONS, REQUIREMENTS
+from connector.sip2.abilities import PERMISSIONS, REQUIREMENTS
 from connector.sip2.screen import TEXTS
 
 ROOT = Path(__file__).parents[2]
