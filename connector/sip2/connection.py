@@ -141,7 +141,7 @@ class Connection(asyncio.Protocol):
             terminal = None
         self._terminal = terminal
         self._session = Session(
-            state.default_profile if terminal is None else terminal.wire,
+            state.profile_before_login() if terminal is None else terminal.wire,
             login_required=terminal is None,
         )
         self._heard_at = state.loop.time()

@@ -78,7 +78,7 @@ class ServerState:
     desk: LoginDesk
     seats: TerminalSeats
     loop: asyncio.AbstractEventLoop
-    default_profile: WireProfile
+    profile_before_login: Callable[[], WireProfile]
     anonymous: Callable[[str], Terminal | None]
     before_login: Terminal | None
     idle_timeout_s: float

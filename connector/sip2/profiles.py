@@ -12,16 +12,22 @@ Nothing here reads settings; ``bootstrap`` asks, terminal by terminal. Rules:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from connector.errors import ConfigurationError
 from connector.sip2.dialects import dialect_names
+from connector.sip2.terminal import ChecksumPolicy, WireProfile
 
 if TYPE_CHECKING:
-    from connector.sip2.terminal import WireProfile
+    from collections.abc import Iterable
 
-__all__ = ["check_profile"]
+    from connector.sip2.terminal import Terminal
 
+__all__ = ["check_profile", "profile_before_login"]
+
+_T = TypeVar("_T")
+_LENIENT_FIRST: Final = (ChecksumPolicy.IGNORE, ChecksumPolicy.LOG, ChecksumPolicy.STRICT)
 _ASCII: Final = bytes(range(0x20, 0x7F))
 _SAMPLES: Final = "éя中張あ가"
 _ENCODING_REMEDY: Final = "Use utf-8, gb18030, gbk, big5 or cp850."
@@ -55,6 +61,29 @@ def check_profile(profile: WireProfile) -> None:
             f"The encoding {profile.encoding!r} does not write ASCII as itself, or shifts states.",
             _ENCODING_REMEDY,
         )
+
+
+def profile_before_login(terminals: Iterable[Terminal]) -> WireProfile:
+    """Return how to understand a kiosk of which nobody knows yet which one it is.
+
+    What all terminals have in common, and the most lenient checksum policy of any: a kiosk with
+    constants for checksums would be asked to repeat its login for ever. What a login opens is
+    guarded by its password.
+    """
+    profiles = [terminal.wire for terminal in terminals]
+    policies = {profile.checksum for profile in profiles}
+    common = WireProfile()
+    return replace(
+        common,
+        encoding=_common({profile.encoding for profile in profiles}, common.encoding),
+        delimiter=_common({profile.delimiter for profile in profiles}, common.delimiter),
+        terminator=_common({profile.terminator for profile in profiles}, common.terminator),
+        checksum=next((policy for policy in _LENIENT_FIRST if policy in policies), common.checksum),
+    )
+
+
+def _common(values: set[_T], default: _T) -> _T:
+    return next(iter(values)) if len(values) == 1 else default
 
 
 def _is_plain(encoding: str) -> bool:

@@ -48,7 +48,8 @@ class Sip2Server:
         executor_for: the pool of a library (see ``BoundedPool``), asked at every request. None
             calls the handler on
             the event loop: only for a handler that does no I/O.
-        default_profile: how a kiosk is understood before it has logged in.
+        profile_before_login: how a kiosk is understood before it has logged in; asked at each
+            connection. The standard's by default.
         anonymous: the terminal that an address is without any login, else None: then a login is
             required.
         before_login: in whose name a 99 that comes before the login is answered; None answers a
@@ -81,7 +82,7 @@ class Sip2Server:
         handler: MessageHandler,
         *,
         executor_for: Callable[[InstitutionId], Executor] | None = None,
-        default_profile: WireProfile | None = None,
+        profile_before_login: Callable[[], WireProfile] = WireProfile,
         anonymous: Callable[[str], Terminal | None] | None = None,
         before_login: Terminal | None = None,
         answer_within_s: float = 10.0,
@@ -102,7 +103,7 @@ class Sip2Server:
     ) -> None:
         self._handler = handler
         self._executor_for = executor_for
-        self._default_profile = default_profile or WireProfile()
+        self._profile_before_login = profile_before_login
         self._anonymous = anonymous or _nobody
         self._before_login = before_login
         self._answer_within_s = answer_within_s
@@ -167,7 +168,7 @@ class Sip2Server:
             desk=LoginDesk(dispatcher, LoginThrottle(delay_s=self._login_delay_s), loop),
             seats=TerminalSeats(self._max_per_terminal),
             loop=loop,
-            default_profile=self._default_profile,
+            profile_before_login=self._profile_before_login,
             anonymous=self._anonymous,
             before_login=self._before_login,
             idle_timeout_s=self._idle_timeout_s,
