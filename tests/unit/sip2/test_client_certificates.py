@@ -1,0 +1,147 @@
+"""Kiosks that show a certificate: which authority, and which certificate for which terminal."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ssl
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from connector.errors import RemoteProtocolError
+from connector.sip2.client import Sip2Client
+from connector.sip2.tls import ClientCertificate, build_server_context
+
+NOW = dt.datetime.now(dt.UTC)
+
+
+class Authority:
+    """A certificate authority of the test."""
+
+    def __init__(self, folder, name):
+        self.folder = folder
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self.certificate = self._sign(self.subject, self.key.public_key(), is_ca=True)
+        self.file = folder / f"{name}.pem"
+        self.file.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
+
+    def _sign(self, subject, public_key, *, is_ca=False, names=()):
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self.subject)
+            .public_key(public_key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(NOW - dt.timedelta(days=1))
+            .not_valid_after(NOW + dt.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
+        )
+        if names:
+            builder = builder.add_extension(
+                x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False
+            )
+        return builder.sign(self.key, hashes.SHA256())
+
+    def issue(self, name, *, names=()):
+        """Files of a new certificate and its key, and its SHA-256."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        certificate = self._sign(subject, key.public_key(), names=names)
+        files = self.folder / f"{name}.crt", self.folder / f"{name}.key"
+        files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        files[1].write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        return (*files, certificate.fingerprint(hashes.SHA256()).hex())
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("ca"), "kiosk-ca")
+
+
+@pytest.fixture(scope="module")
+def contexts(authority):
+    """The server's context, and a maker of kiosks' contexts."""
+    certificate, key, _ = authority.issue("localhost", names=("localhost",))
+    server = build_server_context(certificate, key, authority.file)
+
+    def client(*files):
+        context = ssl.create_default_context(cafile=authority.file)
+        if files:
+            context.load_cert_chain(*files)
+        return context
+
+    return server, client
+
+
+@pytest.fixture
+def guarded(serve, kit, contexts):
+    """A TLS server whose terminal kiosk1 has a setting ``certificate``."""
+
+    def start(certificate):
+        handler = kit.handler(kit.terminal(certificate=certificate), kit.terminal("free"))
+        return serve(handler, anonymous=lambda _peer: None, tls=contexts[0]), handler
+
+    return start
+
+
+def log_in(running, context, user="kiosk1"):
+    with Sip2Client("127.0.0.1", running.port, tls=context, server_hostname="localhost") as client:
+        return client.login(user, "secret")
+
+
+def test_kiosk_with_its_certificate_logs_in(guarded, contexts, authority):
+    certificate, key, fingerprint = authority.issue("kiosk-1.lib")
+    colons = ":".join(fingerprint[i : i + 2] for i in range(0, 64, 2)).upper()
+    for setting in ("kiosk-1.lib", fingerprint, colons):
+        running, _ = guarded(setting)
+        assert log_in(running, contexts[1](certificate, key))
+
+
+@pytest.mark.parametrize("setting", ["kiosk-2.lib", "kiosk-1", "ab" * 32])
+def test_certificate_of_another_kiosk_is_refused(guarded, contexts, authority, log_lines, setting):
+    certificate, key, _ = authority.issue("kiosk-1.lib")
+    running, _ = guarded(setting)
+    assert not log_in(running, contexts[1](certificate, key))
+    assert "certificate_not_allowed" in log_lines.getvalue()
+    assert log_in(running, contexts[1](certificate, key), user="free")
+
+
+def test_without_a_certificate_of_the_authority_there_is_no_connection(
+    guarded, contexts, authority, tmp_path, eventually
+):
+    running, handler = guarded("kiosk-1.lib")
+    with pytest.raises((OSError, RemoteProtocolError)):
+        log_in(running, contexts[1]())
+    stranger = Authority(tmp_path, "stranger")
+    with pytest.raises((OSError, RemoteProtocolError)):
+        log_in(running, contexts[1](*stranger.issue("kiosk-1.lib")[:2]))
+    assert handler.logins == []
+    eventually(lambda: running.server.connections == 0)
+
+
+def test_terminal_with_a_certificate_cannot_use_the_plain_port(
+    guarded, contexts, authority, connect
+):
+    running, _ = guarded("kiosk-1.lib")
+    plain = running.listen()
+    wire = connect(plain.port)
+    assert wire.ask(b"9300CNkiosk1|COsecret|\r") == b"940\r"
+    assert wire.ask(b"9300CNfree|COsecret|\r") == b"941\r"
+
+
+def test_a_name_that_looks_like_hex_is_a_name():
+    certificate = ClientCertificate(frozenset({"ab"}), "0" * 64)
+    assert certificate.is_named("ab")
+    assert certificate.is_named("0" * 64)
+    assert not certificate.is_named("1" * 64)
+    assert not certificate.is_named("")
