@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from connector.domain.ids import InstitutionId, TerminalId
 from connector.errors import ConfigurationError
 from connector.sip2.codec import Message, decode, encode
-from connector.sip2.profiles import check_profile
-from connector.sip2.terminal import WireProfile
+from connector.sip2.profiles import check_profile, profile_before_login
+from connector.sip2.terminal import ChecksumPolicy, Terminal, WireProfile
 
 D = "20261121    193616"
 
@@ -60,3 +61,32 @@ def test_punctuation_delimits(delimiter):
 def test_what_is_no_punctuation_mark_does_not(delimiter):
     with pytest.raises(ConfigurationError, match="delimiter"):
         check_profile(WireProfile(delimiter=delimiter))
+
+
+def terminals(*profiles):
+    return [
+        Terminal(TerminalId(f"k{number}"), InstitutionId("A"), wire=profile)
+        for number, profile in enumerate(profiles)
+    ]
+
+
+def test_before_login_what_all_terminals_have_in_common_is_used():
+    gbk = WireProfile(encoding="gbk", delimiter="^", terminator="\r\n")
+    assert profile_before_login([]) == WireProfile()
+    assert profile_before_login(terminals(gbk, gbk)) == gbk
+    mixed = profile_before_login(terminals(gbk, WireProfile(encoding="big5")))
+    assert mixed == WireProfile()
+
+
+@pytest.mark.parametrize(
+    ("policies", "expected"),
+    [
+        (["strict", "strict"], "strict"),
+        (["strict", "log"], "log"),
+        (["log", "ignore", "strict"], "ignore"),
+    ],
+)
+def test_before_login_the_most_lenient_checksum_policy_holds(policies, expected):
+    """A kiosk with constants for checksums would be asked to repeat its login for ever."""
+    profiles = [WireProfile(checksum=ChecksumPolicy(policy)) for policy in policies]
+    assert profile_before_login(terminals(*profiles)).checksum is ChecksumPolicy(expected)
