@@ -86,7 +86,7 @@ class ProvisioningService:
             The results in the order of the applications.
         """
         pacing = Pacing(sleep=self.sleep)
-        opening = self._opening(pacing, applications)
+        opening = self.opening(pacing, applications)
         run = _Run(opening, applications, actor, on_progress, on_result)
         results = run.run(max(1, min(self.workers, len(applications))))
         opened = sum(result.outcome is ActivationOutcome.ACTIVATED for result in results)
@@ -101,8 +101,8 @@ class ProvisioningService:
         )
         return results
 
-    def _opening(self, pacing: Pacing, applications: Sequence[Application]) -> CardOpening:
-        """Read once what every card needs."""
+    def opening(self, pacing: Pacing, applications: Sequence[Application]) -> CardOpening:
+        """Return what opens these applications' cards; what every card needs is read once."""
         waiting = [
             application.patron_id
             for application in applications

@@ -30,6 +30,7 @@ from pydantic import (
 )
 
 from connector.domain.barcodes import CheckDigit
+from connector.domain.handoff import COLUMNS_LAYOUT, HandoffField, choose_columns
 from connector.domain.ids import BranchId, InstitutionId
 from connector.domain.item import ItemRules, Shelving
 from connector.domain.library import (
@@ -48,6 +49,7 @@ __all__ = [
     "CardNumbers",
     "EnrolmentSettings",
     "FeedSettings",
+    "HandoffSettings",
     "IlsSettings",
     "LibrarySettings",
     "LogSettings",
@@ -169,12 +171,41 @@ class ItemSettings(Table):
     domestic_isbn_is_chinese: bool = False
 
 
+class HandoffSettings(Table):
+    """The file of new accounts for an ILS that no program may open accounts in.
+
+    Attributes:
+        layout: one that comes along, or ``columns`` for none but one's own.
+        columns: header → field of the pupil, in order; instead of or after those of the layout.
+        fixed: header → the same text in every row.
+        date_format: as ``strftime`` takes it.
+    """
+
+    layout: str = COLUMNS_LAYOUT
+    columns: dict[str, HandoffField] = {}
+    fixed: dict[str, str] = {}
+    delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] = ","
+    encoding: Codec = "utf-8"
+    header: bool = True
+    date_format: str = "%Y-%m-%d"
+
+    @model_validator(mode="after")
+    def _has_columns(self) -> Self:
+        choose_columns(self.layout, self.columns, self.fixed)
+        return self
+
+
 class IlsSettings(BaseModel):
-    """Which adapter talks to the library's ILS; every other key belongs to that adapter."""
+    """Which adapter talks to the library's ILS; every other key belongs to that adapter.
+
+    Attributes:
+        handoff: how accounts are opened where the adapter cannot.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     adapter: str = "local"
+    handoff: HandoffSettings | None = None
 
     @property
     def options(self) -> dict[str, Any]:

@@ -76,6 +76,16 @@ mode = {mode}                    # observe: only log | enforce | bypass: the ILS
 [library.ils]
 adapter = "local"
 
+# Where no program may open accounts: the file that the library system loads, column by column.
+# [library.ils.handoff]
+# layout = "columns"                # or koha-csv
+# columns = {{ "证号" = "card", "姓名" = "name", "有效期" = "expires" }}
+# fixed = {{ "馆代码" = "A01" }}
+# delimiter = ","
+# encoding = "gb18030"
+# header = true
+# date_format = "%Y-%m-%d"
+
 # ---------------------------------------------------------------- our own database
 [store]
 url = "sqlite:///onecard.db"        # PostgreSQL: postgresql+psycopg://onecard@localhost/onecard
