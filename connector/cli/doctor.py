@@ -18,6 +18,7 @@ import click
 
 from connector.bootstrap import Application
 from connector.cli.context import CliContext, explain, json_option, pass_cli, write_json
+from connector.cli.doctor_kiosks import check_clocks, check_plain_port
 from connector.cli.doctor_privacy import check_files, check_keys_backup, check_retention
 from connector.domain.ids import InstitutionId
 from connector.domain.library import RuleMismatch
@@ -96,7 +97,7 @@ def run_checks(cli: CliContext) -> Iterator[Check]:
     except Exception as err:  # noqa: BLE001 - whatever stops the start is a result here
         yield _failed("start", err)
         return
-    yield from _terminal_checks(settings)
+    yield from _terminal_checks(app)
     yield from _enrolment_checks(app)
     for code, adapter in app.adapters.items():
         ping = _guarded(f"adapter {code}", partial(_check_adapter, adapter))
@@ -191,9 +192,12 @@ def _clock_checks(settings: Settings) -> Iterator[Check]:
             yield Check(f"policy {library.code}", "ok", f"Version {policy.version}.")
 
 
-def _terminal_checks(settings: Settings) -> Iterator[Check]:
+def _terminal_checks(app: Application) -> Iterator[Check]:
+    settings = app.settings
     if not settings.sip2.enabled:
         return
+    yield _guarded("kiosk port", lambda: check_plain_port(settings))
+    yield _guarded("kiosk clocks", lambda: check_clocks(app))
     for library in settings.libraries:
         if not any(terminal.library == library.code for terminal in settings.sip2.terminals):
             yield Check(

@@ -1,4 +1,4 @@
-"""``onecard sip2``: talk SIP2 to any server, and watch others talk.
+"""``onecard sip2``: talk SIP2 to any server, watch others talk, and list one's own terminals.
 
 Building and showing messages is in ``connector.cli.sip2_talk``, the relay in
 ``connector.sip2.tracer``. Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
@@ -20,6 +20,7 @@ import click
 
 from connector.cli.sip2_shell import Shell, read_lines
 from connector.cli.sip2_talk import Target, compose, describe, is_accepted, print_answer
+from connector.cli.sip2_terminals import terminals
 from connector.errors import ConfigurationError
 from connector.sip2.codec import decode
 from connector.sip2.dialects import dialect_names, find_dialect
@@ -85,6 +86,9 @@ def _with(options: tuple[Callable[[_F], _F], ...]) -> Callable[[_F], _F]:
 @click.group("sip2", help="Talk SIP2 to any server.")
 def sip2() -> None:
     """Group of the SIP2 commands."""
+
+
+sip2.add_command(terminals)
 
 
 @sip2.command("send")

@@ -1,0 +1,53 @@
+"""What ``onecard doctor`` looks at on the side of the self-check machines.
+
+Nothing here mends anything or talks to a machine.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from connector.bootstrap import Application
+from connector.cli.sip2_terminals import BAD_CLOCK, list_bad_clocks
+from connector.plugins.hookspecs import HealthResult
+from connector.settings import Settings
+
+__all__ = ["check_clocks", "check_plain_port"]
+
+
+def check_plain_port(settings: Settings) -> HealthResult:
+    """Warn of a port that anybody may connect to, where every PIN passes in clear."""
+    sip2 = settings.sip2
+    if _is_loopback(sip2.host):
+        return HealthResult("ok", f"The plain port is on {sip2.host} only.")
+    if sip2.allow_from:
+        return HealthResult("ok", "The plain port is for the networks of allow_from.")
+    if sip2.terminals and all(terminal.allow_from for terminal in sip2.terminals):
+        return HealthResult("ok", "Every terminal has its own allow_from.")
+    return HealthResult(
+        "warn",
+        "Anybody in reach may connect to the plain port, where PINs pass in clear.",
+        "Set [sip2] allow_from to the networks of the machines, or use [sip2.tls].",
+    )
+
+
+def check_clocks(app: Application) -> HealthResult:
+    """Warn of machines whose clock is off: what they did off line would be misplaced in time."""
+    bad = list_bad_clocks(app)
+    if not bad:
+        return HealthResult("ok", "No machine is known to show a wrong time.")
+    named = ", ".join(
+        f"{clock.terminal} ({round(clock.offset.total_seconds() / 60):+d} min)" for clock in bad
+    )
+    return HealthResult(
+        "warn",
+        f"Off by more than {round(BAD_CLOCK.total_seconds() / 60)} minutes: {named}.",
+        "Set the clocks of these machines, and let them run NTP; or their timezone here.",
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
