@@ -38,6 +38,7 @@ from connector.services.older_cards import OlderCards
 from connector.services.patrons import PatronService
 from connector.services.privacy import PrivacyService
 from connector.services.registration import RegistrationService
+from connector.services.replay import Replay
 from connector.services.retention import RetentionService
 from connector.services.roster import RowCheck
 from connector.services.safeguard import Safeguard
@@ -89,6 +90,7 @@ class Parts:
             item_facts=store.item_facts,
             decider=plugins.decider,
             now=now,
+            deferred=store.deferred,
         )
         self.desk = CirculationDesk(
             facts=self.facts,
@@ -124,6 +126,24 @@ class Parts:
             now=self.now,
             margin=self.desk.ask_margin,
             apart=timedelta(seconds=self.settings.sip2.settle_apart_s),
+        )
+
+    def replay(self, terminals: Mapping[TerminalId, Terminal]) -> Replay:
+        """What tells an ILS that is back what happened meanwhile."""
+
+        def location_of(terminal_id: TerminalId) -> str:
+            terminal = terminals.get(terminal_id)
+            return terminal.location if terminal is not None else ""
+
+        return Replay(
+            libraries=self.libraries,
+            adapters=self.adapters,
+            ledger=self.store.ledger,
+            deferred=self.store.deferred,
+            location_of=location_of,
+            now=self.now,
+            apart=timedelta(seconds=self.settings.sip2.settle_apart_s),
+            timeout_s=self.settings.sip2.ils_deadline_s,
         )
 
     def loan_rules(self) -> LoanRuleCheck:

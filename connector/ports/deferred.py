@@ -28,6 +28,7 @@ from connector.domain.ids import (
 )
 
 __all__ = [
+    "LENT_TO_OTHER",
     "UNRESOLVED",
     "Backlog",
     "Deferral",
@@ -36,6 +37,10 @@ __all__ = [
     "DeferredVerb",
     "DeferredWork",
 ]
+
+
+LENT_TO_OTHER = "lent_to_other"
+"""Reason of a conflict: the ILS says that somebody else has the item."""
 
 
 class DeferredVerb(StrEnum):
@@ -178,10 +183,12 @@ class DeferredStore(Protocol):
         due: datetime | None = None,
         due_mismatch: bool = False,
         facts: Mapping[str, str | int] | None = None,
+        refused: bool = False,
     ) -> None:
         """End a row that waits, with a task for staff where a person must look, in one transaction.
 
         Args:
+            refused: the ILS answered "no": it counts as not sent, should a person try it again.
             due, due_mismatch: what the ILS made of a checkout, for its loan.
             facts: what the ILS says instead: codes and times, for the task.
         """
@@ -208,6 +215,12 @@ class DeferredStore(Protocol):
         self, institution: InstitutionId, items: Sequence[ItemId]
     ) -> tuple[DeferredWork, ...]:
         """Return what one library's ILS does not know of these items, in order."""
+        ...
+
+    def find_unheard(
+        self, institution: InstitutionId, items: Sequence[ItemId], *, at: datetime
+    ) -> tuple[DeferredWork, ...]:
+        """Return what one library's ILS did not know of these items at a moment, in order."""
         ...
 
     def list_of_patron(

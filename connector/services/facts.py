@@ -7,7 +7,9 @@ Nothing here decides or lends. Rules: decisions 4, 5, 9, 13 —
 - open loans are the union of ledger and ILS by item: a loan that only the ILS knows is adopted; one
   that the ledger places in this ILS and that is missing there is confirmed by one item read before
   it is closed;
-- a later due date or a higher renewal count in the ILS is a renewal.
+- a later due date or a higher renewal count in the ILS is a renewal;
+- what an ILS that was away has not heard of yet is no difference: a loan that came back meanwhile
+  is not adopted, and one made meanwhile is not gone.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from connector.errors import AdapterError
 from connector.log import get_logger
 from connector.ports.clock import Clock
 from connector.ports.decisions import Decider
+from connector.ports.deferred import LENT_TO_OTHER, DeferredStore, DeferredVerb, DeferredWork
 from connector.ports.ils import Capability, IlsAdapter
 from connector.ports.ledger import Adoption, Ledger, Place, Reconciliation, Renewed
 from connector.ports.store import ItemFacts, ItemFactsStore, PatronRegister
@@ -104,6 +107,7 @@ class FactReader:
         item_facts: ItemFactsStore,
         decider: Decider,
         now: Clock,
+        deferred: DeferredStore | None = None,
     ) -> None:
         self.libraries = libraries
         self.adapters = adapters
@@ -112,6 +116,7 @@ class FactReader:
         self._item_facts = item_facts
         self._decider = decider
         self._now = now
+        self._deferred = deferred
 
     def resolve_patron(self, scanned: str, library: Library) -> PatronStanding | None:
         """Return the enrolled patron behind whatever was scanned, or None (decision 4)."""
@@ -161,10 +166,12 @@ class FactReader:
         if not facts.valid:
             return PatronView(standing, facts, identifier, loans)
         loans = self._reconcile(standing, facts, loans, library, place, origin=origin)
-        # Counted before the ILS was read, so that a loan made meanwhile is not taken off its count.
-        here = sum(loan.lender == library.code for loan in (loans if lists else counted))
-        charged = facts.counts.charged if not facts.loans_complete else None
-        return PatronView(standing, facts, facts.ils_patron, loans, max(0, (charged or 0) - here))
+        uncounted = 0
+        if not facts.loans_complete and facts.counts.charged:
+            # Counted before the ILS was read: a loan made meanwhile is not taken off its count.
+            before = loans if lists else counted
+            uncounted = self._count_elsewhere(facts.counts.charged, before, standing, library)
+        return PatronView(standing, facts, facts.ils_patron, loans, uncounted)
 
     def resolve_item(self, scanned: str, library: Library) -> tuple[ItemId, ...]:
         """Return whose item the barcode may be; more than one means that nobody may guess."""
@@ -232,16 +239,20 @@ class FactReader:
         origin: LoanOrigin,
     ) -> tuple[Loan, ...]:
         rows = {loan.item: loan for loan in loans}
+        listed = [(self._item_of(loan.barcode, library), loan) for loan in facts.loans]
+        unheard = self._find_unheard(facts, rows, listed, library)
         adopt: list[Adoption] = []
         renewed: list[Renewed] = []
         appeared: list[tuple[Loan, IlsLoan]] = []
         seen: set[ItemId] = set()
-        for ils_loan in facts.loans:
-            item = self._item_of(ils_loan.barcode, library)
+        for item, ils_loan in listed:
             seen.add(item)
             row = rows.get(item)
             if row is None:
-                adopt.append(self._adoption(item, ils_loan, library, origin))
+                if not _is_returned(unheard.get(item, ()), standing, ils_loan):
+                    adopt.append(self._adoption(item, ils_loan, library, origin))
+            elif item in unheard:
+                continue
             elif row.state is LoanState.UNKNOWN:
                 appeared.append((row, ils_loan))
             elif _is_renewed(row, ils_loan, library) and row.state in _CONFIRMED_STATES:
@@ -249,6 +260,7 @@ class FactReader:
                 renewals = max(ils_loan.renewals or 0, row.renewals + int(due_later))
                 renewed.append(Renewed(row.loan_id, ils_loan.due, renewals))
         all_found = len(seen) == len(rows) and not adopt
+        seen |= unheard.keys()
         gone = [] if all_found else self._find_gone(facts, loans, seen, library)
         for row, ils_loan in appeared:
             due = ils_loan.due or self._due_of(row.item, library)
@@ -265,6 +277,51 @@ class FactReader:
             tuple(renewed),
         )
         return self.ledger.reconcile(changes, place)
+
+    def _find_unheard(
+        self,
+        facts: PatronFacts,
+        rows: Mapping[ItemId, Loan],
+        listed: Sequence[tuple[ItemId, IlsLoan]],
+        library: Library,
+    ) -> Mapping[ItemId, Sequence[DeferredWork]]:
+        """Return what the ILS had not heard of when it was read, by item; only of items about which
+        it and the ledger differ.
+        """
+        here = {item for item, row in rows.items() if row.lender == library.code}
+        doubtful = here ^ {item for item, _ in listed}
+        doubtful |= {
+            item
+            for item, ils_loan in listed
+            if item in rows and _is_renewed(rows[item], ils_loan, library)
+        }
+        if self._deferred is None or not doubtful:
+            return {}
+        found: dict[ItemId, list[DeferredWork]] = {}
+        for work in self._deferred.find_unheard(library.code, sorted(doubtful), at=facts.as_of):
+            found.setdefault(work.item, []).append(work)
+        return found
+
+    def _count_elsewhere(
+        self, charged: int, counted: Sequence[Loan], standing: PatronStanding, library: Library
+    ) -> int:
+        """Return how many loans an ILS counts that are not in the ledger.
+
+        Of those that it has not heard of, a loan is not in its count, and a return still is.
+        """
+        here = {loan.loan_id for loan in counted if loan.lender == library.code}
+        unheard = (
+            self._deferred.list_of_patron(library.code, standing.patron_id)
+            if self._deferred is not None
+            else ()
+        )
+        lent = {work.loan_id for work in unheard if work.verb is DeferredVerb.CHECKOUT}
+        returned = {
+            work.loan_id
+            for work in unheard
+            if work.verb is DeferredVerb.CHECKIN and work.reason != LENT_TO_OTHER
+        }
+        return max(0, charged - len(here - lent) - len(returned - lent - here))
 
     def _find_gone(
         self, facts: PatronFacts, loans: Sequence[Loan], seen: set[ItemId], library: Library
@@ -335,6 +392,19 @@ class FactReader:
             if len(owners) == 1
             else ItemId(library.code, library.barcodes.normalise(barcode))
         )
+
+
+def _is_returned(
+    unheard: Sequence[DeferredWork], standing: PatronStanding, ils_loan: IlsLoan
+) -> bool:
+    """Say whether this loan ended at a kiosk, and only the ILS does not know it yet."""
+    began = ils_loan.checked_out_at
+    return any(
+        work.verb is DeferredVerb.CHECKIN
+        and work.patron_id in {None, standing.patron_id}
+        and (began is None or began <= work.occurred_at)
+        for work in unheard
+    )
 
 
 def _is_due_later(row: Loan, ils_loan: IlsLoan, library: Library) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, Update, func, or_, select, update
+from sqlalchemy import ColumnElement, Row, Update, func, or_, select, update
 
 from connector.domain.ids import InstitutionId, ItemId, PatronId
 from connector.ports.deferred import (
@@ -136,6 +136,7 @@ class StoredDeferred:
         due: datetime | None = None,
         due_mismatch: bool = False,
         facts: Mapping[str, str | int] | None = None,
+        refused: bool = False,
     ) -> None:
         """End a row that waits, with a task where a person must look."""
         with self._work.begin() as unit:
@@ -152,6 +153,10 @@ class StoredDeferred:
             )
             if changed.rowcount != 1:
                 return
+            if refused:
+                unit.connection.execute(
+                    update(_WORK).where(_WORK.c.seq == seq).values(sent_at=None)
+                )
             work = _require(unit, seq)
             if due is not None and work.loan_id is not None:
                 change_loan(unit, work.loan_id, due=due, due_mismatch=due_mismatch)
@@ -213,11 +218,22 @@ class StoredDeferred:
         self, institution: InstitutionId, items: Sequence[ItemId]
     ) -> tuple[DeferredWork, ...]:
         """Return what one library's ILS does not know of these items, in order."""
+        return self._find(institution, items, _UNRESOLVED)
+
+    def find_unheard(
+        self, institution: InstitutionId, items: Sequence[ItemId], *, at: datetime
+    ) -> tuple[DeferredWork, ...]:
+        """Return what one library's ILS did not know of these items at a moment, in order."""
+        return self._find(institution, items, or_(_UNRESOLVED, _WORK.c.done_at >= at))
+
+    def _find(
+        self, institution: InstitutionId, items: Sequence[ItemId], condition: ColumnElement[bool]
+    ) -> tuple[DeferredWork, ...]:
         if not items:
             return ()
         query = (
             select_work()
-            .where(_WORK.c.institution == institution, _UNRESOLVED)
+            .where(_WORK.c.institution == institution, condition)
             .where(or_(*(of_item(item) for item in items)))
             .order_by(_WORK.c.seq)
         )
