@@ -6,17 +6,19 @@ again by ``Application.close``; nothing listens and no thread runs until somebod
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 
 from connector.bootstrap.edges import build_adapters, build_terminals, close_all, screen_messages
+from connector.bootstrap.handoff_layout import build_handoff_layout
 from connector.bootstrap.parts import Parts
 from connector.domain.ids import InstitutionId
 from connector.errors import ConnectorError
 from connector.plugins.hookspecs import AppInfo
 from connector.plugins.manager import Plugins, build_plugins
 from connector.ports.clock import Clock, utc_now
+from connector.ports.enrolment import Application as PupilApplication
 from connector.ports.ils import IlsAdapter
 from connector.services.account_expiry import AccountExpiry
 from connector.services.away import AwayDesk, AwayWatch
@@ -31,16 +33,19 @@ from connector.services.enrolment import EnrolmentService
 from connector.services.exchange import ExchangeService
 from connector.services.feeds import FeedService
 from connector.services.figures import FigureService
+from connector.services.handoff import HandoffService
 from connector.services.lists import ListService
 from connector.services.loan_rules import LoanRuleCheck
 from connector.services.losses import LossService
 from connector.services.modes import LibraryModes
 from connector.services.observed import observe_adapters
 from connector.services.older_cards import OlderCards
+from connector.services.pacing import Pacing
 from connector.services.patrons import PatronService
 from connector.services.payments import PaymentService
 from connector.services.privacy import PrivacyService
 from connector.services.provisioning import ProvisioningService
+from connector.services.replay import Replay
 from connector.services.retention import RetentionService
 from connector.services.safeguard import Safeguard
 from connector.services.school_year import SchoolYearService
@@ -83,6 +88,8 @@ class Application:
     circulation: CirculationService
     patrons: PatronService
     settlement: Settlement
+    away: AwayDesk
+    replay: Replay
     losses: LossService
     loan_rules: LoanRuleCheck
     gateway: Gateway
@@ -135,6 +142,20 @@ class Application:
             workers=self.settings.enrolment.provisioning_workers,
         )
 
+    def handoff(
+        self, institution: InstitutionId, applications: Sequence[PupilApplication], layout: str = ""
+    ) -> HandoffService:
+        """Return the service that opens these applications' cards by a file.
+
+        Args:
+            layout: instead of the one of the settings.
+
+        Raises:
+            ConfigurationError: the file has no columns, or no column for the card number.
+        """
+        opening = self.provisioning(institution).opening(Pacing(), applications)
+        return HandoffService(opening, build_handoff_layout(self.settings, institution, layout))
+
     def pools(self, workers: int | None = None) -> dict[InstitutionId, BoundedPool]:
         """Return one bounded thread pool per library: a hanging ILS exhausts only its own.
 
@@ -152,6 +173,7 @@ class Application:
 
     def close(self) -> None:
         """Give back connections and files."""
+        self.replay.close()
         close_all(self.adapters)
         self.store.close()
 
@@ -218,6 +240,8 @@ def build(
         circulation=circulation,
         patrons=patrons,
         settlement=part.settlement(),
+        away=away,
+        replay=part.replay(terminals),
         losses=LossService(libraries, adapters, store.ledger, now),
         loan_rules=part.loan_rules(),
         gateway=part.gateway(

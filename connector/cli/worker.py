@@ -41,6 +41,7 @@ def list_jobs(app: Application) -> tuple[Job, ...]:
     """Return the jobs of the process that hosts the libraries."""
     return (
         Job("settle", app.settlement.run_once, _SETTLE_EVERY_S),
+        Job("replay", app.replay.kick, _SETTLE_EVERY_S),
         Job("close", partial(_carry_on_closings, app), _SETTLE_EVERY_S),
         Job("exchange", partial(_carry_on_exchanges, app), _SETTLE_EVERY_S),
         Job("feeds", app.feeds.run_all, _MINUTE_S),
