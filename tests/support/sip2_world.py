@@ -102,6 +102,19 @@ class Sip2World(World):
         """Return the ILS itself, as its own staff work with it."""
         return self.sites[code].desk
 
+    def stop_ils(self, code: str) -> None:
+        """Let nobody listen at the ILS's port any more."""
+        self.sites[code].server.stop()
+
+    def start_ils(self, code: str) -> None:
+        """Let the ILS listen again, at the same port."""
+        site = self.sites[code]
+        before = site.server
+        site.server = LocalSip2Server(
+            site.desk, profile=before.profile, logins=before.logins, port=before.port
+        )
+        self._servers.enter_context(site.server)
+
     def add_pupil(
         self,
         card: str,
