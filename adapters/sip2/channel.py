@@ -35,7 +35,7 @@ from connector.errors import (
 )
 from connector.log import get_logger
 from connector.sip2.client import Sip2Client
-from connector.sip2.codec import Message
+from connector.sip2.codec import Frame, Message
 from connector.sip2.spec import SPECS
 from connector.sip2.terminal import WireProfile
 
@@ -46,6 +46,8 @@ _log = get_logger(__name__)
 NAME = "sip2"
 _STATUS = Message("99", {"status_code": "0", "max_print_width": "000", "protocol_version": "2.00"})
 _HEARTBEAT_STEPS = 4
+_GUESSED = frozenset({"resync", "no_fixed_part", "short_fixed"})
+"""Repairs by which a fixed value may be a default that nobody sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +241,8 @@ class Sip2Channel:
         started = time.monotonic()
         is_good = False
         try:
-            answer = client.exchange(message, timeout_s=until - started)
+            frame, answer = client.exchange_pair(message, timeout_s=until - started)
+            _take_out_guesses(frame, answer)
             if answer.code == "98":
                 self._take_status(answer, message, changes=changes)
             is_good = True
@@ -422,6 +425,12 @@ class Sip2Channel:
 
     def _unknown(self, code: str) -> OutcomeUnknown:
         return OutcomeUnknown(NAME, self.institution_id, code)
+
+
+def _take_out_guesses(frame: Frame, answer: Message) -> None:
+    """Blank the counts of a 64 whose fixed part the reader had to complete: they are not told."""
+    if answer.code == "64" and _GUESSED.intersection(frame.problems):
+        answer.fixed |= {name: "" for name in answer.fixed if name.endswith("_count")}
 
 
 def _left(until: float) -> float:

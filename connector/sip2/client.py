@@ -35,6 +35,10 @@ _MAX_RESENDS = 3
 _RECEIVE_BYTES = 64 * 1024
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 """Seconds, seconds, probes: a dead peer shows before the next person scans a card."""
+_VERDICTS = dict.fromkeys(("10", "12", "16", "20", "30", "36", "38", "66", "94"), b"01YN")
+_VERDICTS |= dict.fromkeys(("24", "26", "64"), b"YN ") | {"18": b"0123456789"}
+"""What the first character after these codes may be. The lenient reader fills in a "no" where a
+fixed part is missing, and a "no" that nobody said must not count as one."""
 
 
 class Sip2Client:
@@ -166,13 +170,21 @@ class Sip2Client:
             TimeoutError: no answer in time.
             LocalProtocolError: this connection had been closed before; nothing was sent.
         """
+        return self.exchange_pair(message, timeout_s=timeout_s)[1]
+
+    def exchange_pair(
+        self, message: Message, *, timeout_s: float | None = None
+    ) -> tuple[Frame, Message]:
+        """Like ``exchange``, but return the frame too: it tells what was repaired."""
         frame = self.exchange_frame(message, timeout_s=timeout_s)
         if frame.message is None:
             raise self._fail("unreadable")
         expected = answer_code(message.code)
         if expected is not None and frame.code not in {expected, "98"}:
             raise self._fail("wrong_pair")
-        return frame.message
+        if not _says_yes_or_no(frame):
+            raise self._fail("unreadable")
+        return frame, frame.message
 
     def exchange_frame(self, message: Message, *, timeout_s: float | None = None) -> Frame:
         """Like ``exchange``, but return any frame, with its checksum verdict and its oddities."""
@@ -259,3 +271,8 @@ class Sip2Client:
     def _fail(self, code: str) -> RemoteProtocolError:
         self.close()
         return RemoteProtocolError(code)
+
+
+def _says_yes_or_no(frame: Frame) -> bool:
+    allowed = _VERDICTS.get(frame.code)
+    return allowed is None or (len(frame.raw) > 2 and frame.raw[2] in allowed)

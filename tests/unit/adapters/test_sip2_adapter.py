@@ -296,6 +296,16 @@ def test_an_ils_that_ignores_pages_is_not_asked_for_ever(bench):
     assert bench.ils.counts["63"] == 2
 
 
+def test_counts_that_were_not_sent_are_not_told(bench):
+    adapter = bench.open()
+    short = b"64              00020261121    120000AOLIB|AAP-4711|AEW|BLY|\r"
+    bench.ils.once("63", short)
+    facts = adapter.fetch_patron(PATRON)
+    assert facts.valid
+    assert facts.counts.charged is None
+    assert facts.loans_complete is False
+
+
 def test_with_patron_status_only_there_are_no_lists(bench):
     adapter = bench.open(features={"patron_information": False})
     facts = adapter.fetch_patron(PATRON)

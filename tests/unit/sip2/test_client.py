@@ -252,6 +252,15 @@ def test_answer_that_is_no_message(script):
         client.exchange(STATUS)
 
 
+@pytest.mark.parametrize(
+    "answer", [b"12\r", b"12 \r", b"12AO|AA|AB|AJ|AH|\r", b"12UNUN20261121    120000AO|\r"]
+)
+def test_an_answer_without_yes_or_no_is_no_no(script, answer):
+    server = script(answer)
+    with open_client(server.port) as client, pytest.raises(RemoteProtocolError, match="unreadable"):
+        client.exchange(Message("11", {}, [("AA", "P"), ("AB", "B")]))
+
+
 def test_98_may_answer_anything(script):
     server = script(status_reply)
     with open_client(server.port) as client:
