@@ -16,6 +16,7 @@ from connector.cli import (
     enrol_exchange,
     enrol_feeds,
     enrol_form,
+    enrol_handoff,
     enrol_leavers,
     enrol_liaison,
     enrol_lists,
@@ -45,6 +46,7 @@ _SECTIONS: Mapping[str, Mapping[str, str]] = {
         "consent": "Record what guardians answered.",
         "approve": "The library's approval.",
         "activate": "Open the cards in the library system; PINs or slips.",
+        "handoff": "Open them by a file that the library system loads.",
     },
     "One pupil": {
         "add": "Enter one pupil of a school.",
@@ -125,6 +127,7 @@ for _command in (
     *enrol_school.COMMANDS,
     *enrol_roster.COMMANDS,
     *enrol_steps.COMMANDS,
+    *enrol_handoff.COMMANDS,
     *enrol_tasks.COMMANDS,
     *enrol_leavers.COMMANDS,
     *enrol_form.COMMANDS,

@@ -32,6 +32,7 @@ from connector.cli.slip_folder import SlipFolder
 from connector.domain.enrolment import ApplicationState
 from connector.domain.identity import mask_name, mask_number
 from connector.ports.enrolment import Application, Batch
+from connector.ports.ils import Capability
 from connector.ports.store import PersonalData
 from connector.services.enrolment import REJECTIONS
 from connector.services.provisioning import ActivationOutcome
@@ -265,6 +266,11 @@ def activate(
         raise click.UsageError("Give --pins, or --slips with or without --passphrase-file.")
     app = cli.app
     found, applications = choose_applications(app, batch, rows, library)
+    if Capability.UPSERT_PATRON not in app.adapters[found.institution].capabilities:
+        raise Refused(
+            "No program may open accounts in this library system."
+            f" Run: onecard enrol handoff export {batch} --out FILE"
+        )
     target = pins or _free_name(Path(f"pins-{found.number}.csv"))
     pin_file: PinFile | SlipFolder = PinFile(target)
     if slips is not None:

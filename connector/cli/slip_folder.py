@@ -73,6 +73,9 @@ class _Given:
 class SlipFolder:
     """Takes each PIN when it is known, and prints the slips at the end.
 
+    Args:
+        states: of applications whose slips are printed; what was withdrawn meanwhile is left out.
+
     Attributes:
         is_written: a PIN was taken, now or by an earlier run.
         files: the PDFs, once they are there.
@@ -88,8 +91,10 @@ class SlipFolder:
         lang: str,
         passphrase_file: Path | None = None,
         to_stderr: bool = False,
+        states: frozenset[ApplicationState] = frozenset({ApplicationState.ACTIVE}),
     ) -> None:
         self._folder = folder
+        self._states = states
         self._app = app
         self._batch = batch
         self._lang = lang
@@ -237,7 +242,7 @@ class SlipFolder:
         """Read what stands on the slips of the cards that are open, and still so."""
         store = self._app.store
         found = [store.enrolment.fetch_application(each) for each in self._given]
-        opened = [each for each in found if each and each.state is ApplicationState.ACTIVE]
+        opened = [each for each in found if each and each.state in self._states]
         members = store.schools.find_memberships([each.patron_id for each in opened])
         schools = self._school_names()
         for application in opened:
