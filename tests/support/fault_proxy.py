@@ -105,11 +105,11 @@ class FaultProxy:
             fault.struck.set()
         return fault
 
-    def go_down(self) -> None:
-        """Refuse every connection and cut those that are open."""
+    def go_down(self, *, spare: socket.socket | None = None) -> None:
+        """Refuse every connection and cut those that are open, but for one."""
         with self._lock:
             listener, self._listener = self._listener, None
-            cut = list(self._open)
+            cut = [one for one in self._open if one is not spare]
         if listener is not None:
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
@@ -227,7 +227,7 @@ class FaultProxy:
         if fault.kind not in {Kind.CUT_BEFORE, Kind.HOLD_BEFORE}:
             answer = self._ask(ils, answers, request)
         if fault.then_down:
-            self.go_down_except(client)
+            self.go_down(spare=client)
         if fault.kind in {Kind.HOLD, Kind.HOLD_BEFORE, Kind.DRIP}:
             fault.struck.set()
         self._spoil(fault, client, answer)
@@ -255,12 +255,6 @@ class FaultProxy:
                         break
             case _:
                 pass
-
-    def go_down_except(self, client: socket.socket) -> None:
-        """Go down, but leave one connection to the fault that strikes it."""
-        with self._lock:
-            self._open.discard(client)
-        self.go_down()
 
 
 class _Lines:

@@ -117,7 +117,14 @@ class World:
         }
         self.adapters = {InstitutionId(code): adapter for code, adapter in made.items()}
         parsed = parse_settings(
-            _toml(tuple(made), modes or {}, terminal, policy, library, sip2),
+            write_settings(
+                tuple(made),
+                modes=modes,
+                terminal=terminal,
+                policy=policy,
+                library=library,
+                sip2=sip2,
+            ),
             base_dir=folder,
             environ={
                 f"ONECARD_TERMINAL_KIOSK_{code.replace('-', '_')}_PASSWORD": PASSWORD
@@ -191,14 +198,17 @@ class World:
             return [dict(row._mapping) for row in result]
 
 
-def _toml(
+def write_settings(
     codes: tuple[str, ...],
-    modes: Mapping[str, str],
-    terminal: str,
-    policy: str,
-    library: str,
-    sip2: str,
+    *,
+    modes: Mapping[str, str] | None = None,
+    terminal: str = "",
+    policy: str = "",
+    library: str = "",
+    sip2: str = "",
 ) -> str:
+    """Return the settings of a network as TOML."""
+    modes = modes or {}
     parts = [f'[store]\nkey_file = "onecard.key"\n[sip2]\nport = 0\n{sip2}\n']
     parts += [
         f'[[libraries]]\ncode = "{code}"\nname = "{code}"\nisil = "CN-{code}"\n'
