@@ -46,6 +46,8 @@ _log = get_logger(__name__)
 NAME = "sip2"
 _STATUS = Message("99", {"status_code": "0", "max_print_width": "000", "protocol_version": "2.00"})
 _HEARTBEAT_STEPS = 4
+_LEAST_S = 1.0
+"""With less time left, what changes something is not sent: its answer would come too late."""
 _GUESSED = frozenset({"resync", "no_fixed_part", "short_fixed"})
 """Repairs by which a fixed value may be a default that nobody sent."""
 
@@ -218,15 +220,17 @@ class Sip2Channel:
         with self._lock:
             heartbeat = self._heartbeat
         if heartbeat is not None and heartbeat is not threading.current_thread():
-            heartbeat.join(self.options.answer_s + 1)
+            heartbeat.join(1.0)
 
     # -- one exchange ------------------------------------------------------------------------------
 
     def _exchange_once(
         self, message: Message, until: float, *, changes: bool = False, fresh: bool = False
     ) -> Message:
+        started = time.monotonic()
         client = self._lease(until, fresh=fresh)
-        if time.monotonic() >= until:
+        least_s = min(_LEAST_S, (until - started) / 4) if changes else 0.0
+        if time.monotonic() >= until - least_s:
             self._pool.give_back(client)
             self._breaker.release()
             raise self._unavailable("busy")
@@ -344,6 +348,11 @@ class Sip2Channel:
         if options.login and not client.login(
             options.login, options.password, options.location, timeout_s=_left(until)
         ):
+            if self._pool.shrink():
+                _log.warning(
+                    "ils.login_refused", institution=self.institution_id, open=self._pool.count - 1
+                )
+                raise self._unavailable("busy")
             self._breaker.refuse_login(options.refused_login_s)
             _log.error("ils.login_refused", institution=self.institution_id, adapter=NAME)
             raise AdapterAuthFailed(NAME, self.institution_id, "login_refused")

@@ -34,7 +34,7 @@ class ConnectionPool:
         self, connect: Callable[[float], Sip2Client], *, limit: int, max_idle_s: float
     ) -> None:
         self._connect = connect
-        self._limit = limit
+        self._most = self._limit = limit
         self._max_idle_s = max_idle_s
         self._changed = threading.Condition()
         self._idle: list[_Idle] = []
@@ -82,8 +82,7 @@ class ConnectionPool:
             return self._connect(until)
         except BaseException:
             with self._changed:
-                self._count -= 1
-                self._changed.notify()
+                self._lose_one()
             raise
 
     def take_idle(self, *, since: float) -> Sip2Client | None:
@@ -107,6 +106,17 @@ class ConnectionPool:
         """Close a connection that a late answer may still reach."""
         with self._changed:
             self._discard(client)
+
+    def shrink(self) -> bool:
+        """Be content with the other connections until all are gone; False when there is no other.
+
+        For a system that allows one login only so many connections.
+        """
+        with self._changed:
+            if self._count <= 1:
+                return False
+            self._limit = self._count - 1
+            return True
 
     def clear(self) -> None:
         """Close every idle connection."""
@@ -135,5 +145,10 @@ class ConnectionPool:
 
     def _discard(self, client: Sip2Client) -> None:
         client.close()
+        self._lose_one()
+
+    def _lose_one(self) -> None:
         self._count -= 1
+        if self._count == 0:
+            self._limit = self._most
         self._changed.notify()

@@ -145,6 +145,41 @@ def test_a_refused_login_is_tried_again_after_its_time(ils, connect):
     assert checkout(channel).fixed["ok"] == "1"
 
 
+def test_an_ils_that_allows_two_connections_is_content_with_two(ils, connect):
+    gate = threading.Event()
+
+    def slow(request):
+        gate.wait(5)
+        return answer(request, ok="1")
+
+    ils.once("11", slow, slow)
+    ils.answers["93"] = lambda request: answer(request, ok="1" if ils.counts["93"] <= 2 else "0")
+    channel = connect(connections=4)
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(checkout, channel) for _ in range(2)]
+        until(lambda: ils.counts["11"] == 2)
+        with pytest.raises(AdapterUnavailable) as caught:
+            checkout(channel)
+        assert caught.value.code == "busy"
+        with pytest.raises(AdapterUnavailable):
+            checkout(channel, timeout_s=0.1)
+        assert ils.counts["93"] == 3
+        gate.set()
+        assert [one.result(5).fixed["ok"] for one in both] == ["1", "1"]
+    assert checkout(channel).fixed["ok"] == "1"
+    assert channel.statistics.breaker == "closed"
+
+
+def test_what_changes_something_is_not_sent_when_the_time_is_nearly_over(ils, connect):
+    ils.answers["93"] = lambda request: ils.wait(0.4) or answer(request, ok="1")
+    channel = connect()
+    with pytest.raises(AdapterUnavailable) as caught:
+        checkout(channel, timeout_s=0.5)
+    assert caught.value.code == "busy"
+    assert ils.counts["11"] == 0
+    assert checkout(channel, timeout_s=0.5).fixed["ok"] == "1"
+
+
 def test_an_ils_that_says_it_is_off_line_is_asked_nothing(ils, connect):
     ils.once("99", lambda request: status(request, online="N"))
     channel = connect(verdict_s=0.2)
