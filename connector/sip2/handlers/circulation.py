@@ -15,7 +15,7 @@ from connector.services.circulation import CirculationService
 from connector.services.desk import CheckinAnswer, CirculationAnswer
 from connector.sip2.codec import Message, format_date
 from connector.sip2.handlers.common import Answering, flag
-from connector.sip2.handlers.passing import add_native, pass_on, without_pupil
+from connector.sip2.handlers.passing import add_native, pass_on, texts_of, without_pupil
 from connector.sip2.terminal import TerminalKind
 
 __all__ = ["answer_checkin", "answer_checkout", "answer_renew", "answer_renew_all"]
@@ -146,7 +146,8 @@ def _loan_answer(code: str, turn: Answering, answer: CirculationAnswer, word: st
     native = result.native if result else None
     if not answer.ok:
         reason = answer.reason or Reason.ILS_REFUSED
-        refused = turn.refuse(reason, message=answer.message, limit=answer.limit)
+        message = next(iter(texts_of(native)), "") if native is not None else answer.message
+        refused = turn.refuse(reason, message=message, limit=answer.limit)
         refused.fields = [
             (tag, answer.title if tag == "AJ" and not value else value)
             for tag, value in refused.fields

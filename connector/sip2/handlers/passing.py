@@ -73,9 +73,7 @@ def add_native(
     have = {tag for tag, _ in ours.fields}
     ours.fields += [(tag, value) for tag, value in theirs if tag not in have]
     said = ours.get_all("AF")
-    ours.fields += [
-        ("AF", text) for text in texts_of(native) if not any(text in one for one in said)
-    ]
+    ours.fields += [("AF", text) for text in texts_of(native) if text not in said]
     return ours
 
 

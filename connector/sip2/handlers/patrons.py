@@ -22,7 +22,7 @@ from connector.services.forwarding import Passed
 from connector.services.patrons import PatronAnswer
 from connector.sip2.codec import Message, format_date, format_patron_status, parse_date
 from connector.sip2.handlers.common import Answering, flag
-from connector.sip2.handlers.passing import add_native, pass_on
+from connector.sip2.handlers.passing import add_native, pass_on, texts_of
 from connector.sip2.spec import SPECS
 from connector.sip2.terminal import Permission
 
@@ -196,7 +196,8 @@ def _passed(turn: Answering, passed: Passed) -> Message:
 
 def _unknown(turn: Answering, answer: PatronAnswer) -> Message:
     """Refuse a card that the ILS does not know, with its own words."""
-    refused = turn.refuse(Reason.UNKNOWN_PATRON, message=answer.facts.message)
+    words = texts_of(answer.native) if answer.native else (answer.facts.message,)
+    refused = turn.refuse(Reason.UNKNOWN_PATRON, message=next(iter(words), ""))
     return add_native(turn, refused, answer.native, without=_NOT_BESIDE[refused.code])
 
 
