@@ -190,6 +190,8 @@ class RetentionService:
                 RetentionRule.ERASED_PEOPLE: times.loan_history_days,
                 RetentionRule.REFUSALS: times.refusal_days,
                 RetentionRule.OUTBOX: times.outbox_days,
+                RetentionRule.DEFERRED: times.outbox_days,
+                RetentionRule.PAYMENTS: times.outbox_days,
                 RetentionRule.TASKS: times.task_days,
                 RetentionRule.AUDIT: times.audit_days,
             }[rule]

@@ -129,6 +129,11 @@ class FullPerson:
                 "mode": "replace", "state": "closed", "begun_by": "clerk", "begun_at": now,
                 "closed_at": now,
             }),
+            (tables.payment, base | {
+                "payment_id": next(ids), "terminal": "kiosk1", "dedupe": "0" * 64,
+                "amount": "1.00", "currency": "CNY", "fee_type": "01", "payment_type": "00",
+                "asked_at": now, "expires_at": now, "state": "paid",
+            }),
         ]  # fmt: skip
         for table, values in rows:
             known = {key: value for key, value in values.items() if key in table.c}
@@ -156,6 +161,16 @@ class FullPerson:
         loan_id = asked.loan.loan_id
         self.store.ledger.record_open(loan_id, self.place(), due=self.now() + timedelta(days=30))
         return loan_id
+
+    def defer(self, loan_id: LoanId) -> None:
+        """Leave word of a return that the ILS has not heard of."""
+        with self.store.work.begin() as unit:
+            unit.connection.execute(
+                insert(tables.deferred).values(
+                    institution=self.library, verb="checkin", owner=self.library, barcode="B1",
+                    state="waiting", loan_id=loan_id, occurred_at=unit.now, recorded_at=unit.now,
+                )
+            )  # fmt: skip
 
     def give_back(self, barcode: str) -> None:
         self.store.ledger.record_return(self.item(barcode), self.place(), returned_at=self.now())

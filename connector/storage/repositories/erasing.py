@@ -59,6 +59,7 @@ CLEARED: Mapping[Table, Mapping[str, object]] = MappingProxyType(
         tables.exchange: {"old_account": ""},
         tables.task: {"person_id": None},
         tables.event: {"person_id": None},
+        tables.payment: {"person_id": None, "dedupe": ""},
     }
 )
 """Table → what its columns are set to; the row stays."""

@@ -64,6 +64,8 @@ IMPERSONAL = frozenset(
         "batch",
         "card_counter",
         "feed_state",
+        "mode_switch",
+        "terminal_clock",
     }
 )
 """Tables that say nothing about a person."""
@@ -209,6 +211,11 @@ def _positions_about(
     return _about(tables.item_position.c.loan_id, _ids(rows, tables.loan))
 
 
+def _deferred_about(keyring: Keyring, rows: _Rows, id_number: str) -> Iterator[ColumnElement[bool]]:
+    del keyring, id_number
+    return _about(tables.deferred.c.loan_id, _ids(rows, tables.loan))
+
+
 def _messages_about(keyring: Keyring, rows: _Rows, id_number: str) -> Iterator[ColumnElement[bool]]:
     """Messages of a loan have keys that begin with its id."""
     del keyring, id_number
@@ -231,6 +238,7 @@ INDIRECT: Mapping[str, Callable[[Keyring, _Rows, str], Iterator[ColumnElement[bo
         {
             "circulation_fact": _facts_about,
             "item_position": _positions_about,
+            "deferred": _deferred_about,
             "outbox": _messages_about,
             "refusal": _refusals_about,
             "audit": _audit_about,

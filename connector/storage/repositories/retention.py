@@ -144,6 +144,8 @@ def _overdue(rule: RetentionRule, before: datetime) -> _Overdue:
     table, column = {
         RetentionRule.REFUSALS: (tables.refusal, tables.refusal.c.refused_at),
         RetentionRule.OUTBOX: (tables.outbox, tables.outbox.c.sent_at),
+        RetentionRule.DEFERRED: (tables.deferred, tables.deferred.c.done_at),
+        RetentionRule.PAYMENTS: (tables.payment, tables.payment.c.settled_at),
         RetentionRule.TASKS: (tables.task, tables.task.c.done_at),
     }[rule]
     return _Overdue(table, column, column < before)

@@ -29,7 +29,7 @@ LIB = InstitutionId("LIB")
 @pytest.fixture
 def full(store, clock):
     person = FullPerson(store, clock)
-    person.lend("B1")
+    person.defer(person.lend("B1"))
     return person
 
 

@@ -224,7 +224,7 @@ def test_retention_counts_first_and_removes_only_when_told(onecard, application,
     dry = json.loads(onecard("privacy", "retention", "--json").stdout)
     counts = {row["rule"]: row["count"] for row in dry["rules"]}
     assert (dry["run"], counts["loans"], counts["events"]) == (False, 1, 2)
-    assert len(counts) == 9
+    assert len(counts) == 11
     assert full.store.database.fetch("SELECT COUNT(*) FROM loan", ())[0][0] == 1
     run = json.loads(onecard("privacy", "retention", "--run", "--json").stdout)
     assert {row["rule"]: row["removed"] for row in run["rules"]}["loans"] == 1
