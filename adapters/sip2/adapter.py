@@ -20,6 +20,7 @@ from adapters.sip2.channel import NAME, ChannelOptions
 from adapters.sip2.dates import Dates
 from adapters.sip2.holds import PaymentMemory, Sip2Holds
 from adapters.sip2.mapping import Answers, to_wire
+from adapters.sip2.registration import Sip2Registration
 from adapters.sip2.requests import Requests
 from adapters.sip2.settings import Sip2Settings
 from connector.domain.ids import InstitutionId
@@ -37,7 +38,7 @@ _OURS: Final = frozenset({"93", "97", "96"})
 """Login and resend belong to one connection each."""
 
 
-class Sip2Adapter(Sip2Holds, BeyondSip2):
+class Sip2Adapter(Sip2Registration, Sip2Holds, BeyondSip2):
     """One library's ILS that speaks SIP2; safe to call from several threads."""
 
     def __init__(

@@ -1,8 +1,9 @@
 """What an ILS that speaks SIP2 can do for us, from the settings and from the BX of its 98.
 
 Nothing here connects. Rules: SIP2 has no due dates in a patron's list, no catalogue and no loan
-rules, so these are never claimed. Neither is FIND_PATRON, for SIP2 keeps no external id: a 63 that
-takes an identity number serves ``fetch_patron``. BX only takes away, and an empty one nothing.
+rules, so these are never claimed; accounts only with a dialect (``registration``). FIND_PATRON is
+not claimed either, for SIP2 keeps no external id: a 63 that takes an identity number serves
+``fetch_patron``. BX only takes away, and an empty one nothing.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ _NEEDS: Final[tuple[tuple[str, frozenset[Capability]], ...]] = (
     ("01", frozenset({Capability.BLOCK_PATRON})),
     ("25", frozenset({Capability.UNBLOCK_PATRON})),
 )
-BEST: Final = frozenset({Capability.FORWARD}).union(*(given for _, given in _NEEDS))
+_OURS: Final = frozenset({Capability.FORWARD, Capability.UPSERT_PATRON})
+BEST: Final = _OURS.union(*(given for _, given in _NEEDS))
 
 
 def find_capabilities(settings: Sip2Settings, *, bx: str = "") -> frozenset[Capability]:
@@ -55,6 +57,8 @@ def find_capabilities(settings: Sip2Settings, *, bx: str = "") -> frozenset[Capa
     """
     answered = find_requests(settings, bx=bx)
     found = {Capability.FORWARD}.union(*(given for code, given in _NEEDS if code in answered))
+    if settings.provisioning == "chinese-kiosk":
+        found.add(Capability.UPSERT_PATRON)
     if settings.patron_pin == "never":
         found.discard(Capability.VERIFY_PIN)
     if not settings.obeys_due_date:

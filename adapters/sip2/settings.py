@@ -76,6 +76,8 @@ class FeatureSettings(_Table):
     """19/20."""
     block_patron: bool = False
     """01/24. Off: some systems end the card so, and 25 does not bring it back (Evergreen)."""
+    card_by_number: bool = True
+    """85/86, with ``provisioning``; off where an ILS leaves it unanswered."""
     patron_enable: bool = False
     """25/26. Off: it undoes every block, those of the staff too."""
 
@@ -119,6 +121,8 @@ class Sip2Settings(_Table):
         renews_on_checkout: renewal ok Y in 12 means that it was a renewal; False: this ILS never
             renews at a checkout, whatever the flag says.
         obeys_due_date: the ILS takes our due date (nb due date).
+        provisioning: ``chinese-kiosk`` opens accounts by 81/82 and 91/92; else they are opened by a
+            file, ``[library.ils.handoff]``.
         unknown_item: how an 18 for an item that it does not know looks: no title, or no title and
             circulation status 01; ``never`` = it cannot be told.
         language_tag, collection_tag, item_type_tag, borrower_tag: tags of 18 with the language of
@@ -172,6 +176,7 @@ class Sip2Settings(_Table):
     hold_items: Literal["barcodes", "titles"] = "titles"
     renews_on_checkout: bool = True
     obeys_due_date: bool = False
+    provisioning: Literal["none", "handoff", "chinese-kiosk"] = "none"
     unknown_item: Literal["no_title", "no_title_and_other", "never"] = "no_title_and_other"
     language_tag: Tag | None = None
     collection_tag: Tag = "CR"
@@ -188,6 +193,8 @@ class Sip2Settings(_Table):
             terminator=_TERMINATORS[self.terminator],
             checksum=self.checksum,
             error_detection=self.error_detection,
-            dialect=self.dialect,
+            dialect=self.provisioning
+            if self.provisioning == "chinese-kiosk" and self.dialect == "standard"
+            else self.dialect,
             max_value_length=self.max_value_length,
         )
