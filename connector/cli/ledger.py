@@ -17,6 +17,7 @@ import click
 
 from connector.bootstrap import Application
 from connector.cli.context import CliContext, Refused, json_option, pass_cli, write_json
+from connector.cli.ledger_deferred import DEFERRED_COMMANDS
 from connector.cli.ledger_losses import COMMANDS
 from connector.cli.patron_option import find_patron
 from connector.domain.ids import InstitutionId, LoanId, PatronId
@@ -161,7 +162,7 @@ def refusals(cli: CliContext, *, days: int, as_json: bool) -> None:
     click.echo(f"{sum(count.count for count in counts)} in all.")
 
 
-for _command in COMMANDS:
+for _command in (*COMMANDS, *DEFERRED_COMMANDS):
     ledger.add_command(_command)
 
 
