@@ -54,3 +54,41 @@ class TestSip2(IlsAdapterContract):
         seed = AdapterSeed(desk)
         yield seed
         seed.clean()
+
+
+class TestSip2Chinese(TestSip2):
+    """GBK, CRLF, no error detection, zeros for zones: as much of it as SIP2 lets vary."""
+
+    speaks = WireProfile(encoding="gbk", terminator="\r\n")
+    settings: ClassVar = {
+        "encoding": "gbk",
+        "terminator": "CRLF",
+        "error_detection": "never",
+        "checksum": "ignore",
+        "dates": "zeros",
+        "institution_rule": "echo",
+        "status": "before_login",
+        "connections": 1,
+    }
+
+
+class TestSip2Sparse(TestSip2):
+    """A system that counts loans and lists none, and has neither holds nor payments."""
+
+    settings: ClassVar = {
+        "charged_items": "none",
+        "trust_bx": False,
+        "features": {"hold": False, "fee_paid": False, "item_status": False},
+    }
+
+
+class TestSip2PatronStatusOnly(TestSip2):
+    """A system that answers 23 and no 63, and no item information."""
+
+    settings: ClassVar = {"features": {"patron_information": False, "item_information": False}}
+
+
+class TestSip2Blocking(TestSip2):
+    """Blocks and their undoing, where a library allows them."""
+
+    settings: ClassVar = {"features": {"block_patron": True}}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+import ssl
 import threading
 import time
 from collections import Counter, defaultdict, deque
@@ -76,7 +77,14 @@ class ScriptedIls:
         connections: how many were accepted. open: how many are open now.
     """
 
-    def __init__(self, profile: WireProfile | None = None, **answers: Callable[[Message], Reply]):
+    def __init__(
+        self,
+        profile: WireProfile | None = None,
+        *,
+        tls: ssl.SSLContext | None = None,
+        **answers: Callable[[Message], Reply],
+    ) -> None:
+        self._tls = tls
         self.profile = profile or WireProfile()
         self.answers = DEFAULTS | {code.removeprefix("m"): one for code, one in answers.items()}
         self.seen: list[Message] = []
@@ -157,18 +165,22 @@ class ScriptedIls:
                     self._sockets.add(connection)
                 self._start(self._serve, connection)
 
-    def _serve(self, connection: socket.socket) -> None:
+    def _serve(self, plain: socket.socket) -> None:
         buffer = FrameBuffer()
-        with connection, contextlib.suppress(OSError):
+        connection = plain
+        with contextlib.suppress(OSError):
+            if self._tls is not None:
+                connection = self._tls.wrap_socket(plain, server_side=True)
+                with self._lock:
+                    self._sockets.add(connection)
             while not self._stopped.is_set():
                 data = connection.recv(65536)
-                if not data:
+                if not data or not all(self._reply(connection, raw) for raw in buffer.feed(data)):
                     break
-                for raw in buffer.feed(data):
-                    if not self._reply(connection, raw):
-                        raise ConnectionResetError
         with self._lock:
-            self._sockets.discard(connection)
+            self._sockets -= {plain, connection}
+        connection.close()
+        plain.close()
 
     def _reply(self, connection: socket.socket, raw: bytes) -> bool:
         frame = decode(raw, self.profile)
