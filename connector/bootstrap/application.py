@@ -40,6 +40,7 @@ from connector.services.losses import LossService
 from connector.services.modes import LibraryModes
 from connector.services.observed import observe_adapters
 from connector.services.older_cards import OlderCards
+from connector.services.open_outcomes import OpenOutcomes
 from connector.services.pacing import Pacing
 from connector.services.patrons import PatronService
 from connector.services.payments import PaymentService
@@ -88,6 +89,7 @@ class Application:
     circulation: CirculationService
     patrons: PatronService
     settlement: Settlement
+    open_outcomes: OpenOutcomes
     away: AwayDesk
     replay: Replay
     losses: LossService
@@ -240,6 +242,7 @@ def build(
         circulation=circulation,
         patrons=patrons,
         settlement=part.settlement(),
+        open_outcomes=part.open_outcomes(),
         away=away,
         replay=part.replay(terminals),
         losses=LossService(libraries, adapters, store.ledger, now),

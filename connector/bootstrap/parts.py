@@ -35,6 +35,7 @@ from connector.services.lists import ListService
 from connector.services.loan_rules import LoanRuleCheck
 from connector.services.lookup_limit import LookupLimit
 from connector.services.older_cards import OlderCards
+from connector.services.open_outcomes import OpenOutcomes
 from connector.services.patrons import PatronService
 from connector.services.privacy import PrivacyService
 from connector.services.registration import RegistrationService
@@ -154,6 +155,20 @@ class Parts:
             due_dates=Overview(self.store.database),
             category=self.settings.enrolment.category,
             now=self.now,
+        )
+
+    def open_outcomes(self) -> OpenOutcomes:
+        """What is not certain, and what a person has seen of it."""
+        return OpenOutcomes(
+            libraries=self.libraries,
+            adapters=self.adapters,
+            ledger=self.store.ledger,
+            payments=self.store.payments,
+            tasks=self.store.tasks,
+            audit=self.store.audit,
+            now=self.now,
+            apart=timedelta(seconds=self.settings.sip2.settle_apart_s),
+            margin=self.desk.ask_margin,
         )
 
     def gateway(

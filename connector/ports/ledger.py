@@ -388,6 +388,10 @@ class Ledger(Protocol):
         """Settlement heard "not on loan": remember the first time."""
         ...
 
+    def list_unsettled(self, lender: InstitutionId) -> tuple[Loan, ...]:
+        """Return loans that are asked, unknown or disputed, oldest first."""
+        ...
+
     def lease_renewals(
         self, lender: InstitutionId, now: datetime, *, lease: timedelta, limit: int = 50
     ) -> tuple[ClaimedRenewal, ...]:

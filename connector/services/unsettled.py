@@ -45,6 +45,16 @@ class UnsettledTasks:
             actor=_WORKER,
         )
 
+    def finish(self, loan: Loan, outcome: str, *, actor: str) -> None:
+        """End the task about a loan that a person has settled."""
+        self._tasks.finish_about(
+            loan.lender,
+            TaskKind.UNKNOWN_OUTCOME,
+            about=_about(loan),
+            outcome=outcome,
+            actor=actor,
+        )
+
     def close_settled(self, code: InstitutionId) -> None:
         """End the tasks about loans that were settled meanwhile, by whatever way."""
         tasks = self._tasks.list_tasks(code, kind=TaskKind.UNKNOWN_OUTCOME)

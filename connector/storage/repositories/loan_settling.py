@@ -24,6 +24,10 @@ __all__ = ["LoanSettling"]
 
 _LOAN = tables.loan.c
 _LENT = (LoanState.OPEN.value, LoanState.DISPUTED.value)
+_UNSETTLED = (
+    f"SELECT {COLUMNS} FROM loan WHERE institution = ? "  # noqa: S608
+    "AND state IN ('asked', 'unknown', 'disputed') ORDER BY asked_at, loan_id"
+)
 _CLAIMS = (
     f"SELECT {COLUMNS}, renewal_until FROM loan "  # noqa: S608
     "WHERE institution = ? AND renewal_until IS NOT NULL ORDER BY renewal_until, loan_id"
@@ -78,6 +82,10 @@ class LoanSettling:
                 update(tables.loan).where(_LOAN.loan_id.in_(ids)).values(lease_until=now + lease)
             )
             return tuple(require_loan(unit, loan_id).loan for loan_id in ids)
+
+    def list_unsettled(self, lender: InstitutionId) -> tuple[Loan, ...]:
+        """Return loans that are asked, unknown or disputed, oldest first."""
+        return tuple(read_loan(row) for row in self._work.database.fetch(_UNSETTLED, (lender,)))
 
     @retry_once
     def lease_renewals(
