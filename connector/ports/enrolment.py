@@ -330,7 +330,11 @@ class EnrolmentStore(Protocol):
         now: datetime,
     ) -> bool:
         """Write that the pupil stands in a file that the ILS is to load: it may have the account
-        from now on; the attempt is over. False like ``finish_activation``.
+        from now on, and its number is the pupil's; the attempt is over. False like
+        ``finish_activation``.
+
+        Raises:
+            StorageConflict: another person has the number.
         """
         ...
 

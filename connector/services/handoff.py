@@ -272,14 +272,17 @@ class HandoffService:
         if pin:
             given = Activation(begun, ActivationOutcome.ACTIVATED, begun.card, pin, is_again)
             give_out(given)
-        is_noted = opening.store.save_handoff(
-            begun.application_id,
-            attempt=begun.attempts,
-            card=IlsPatronId(begun.card),
-            expires=expires,
-            actor=actor,
-            now=opening.now(),
-        )
+        try:
+            is_noted = opening.store.save_handoff(
+                begun.application_id,
+                attempt=begun.attempts,
+                card=IlsPatronId(begun.card),
+                expires=expires,
+                actor=actor,
+                now=opening.now(),
+            )
+        except (NotFound, StorageConflict) as err:
+            return _of(opening.fail(begun, code_of(err))), ""
         if not is_noted:  # withdrawn at this very moment
             return HandoffResult(begun, HandoffOutcome.NO_CONSENT, begun.card), ""
         return HandoffResult(begun, HandoffOutcome.HANDED_OFF, begun.card, is_again), line

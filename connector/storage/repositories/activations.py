@@ -136,7 +136,9 @@ class StoredActivations:
         actor: str,
         now: datetime,
     ) -> bool:
-        """Write that the pupil stands in a file, with the account that comes of it."""
+        """Write that the pupil stands in a file, with the account that comes of it: its number is
+        his from now on, so that nothing is lent on it before it is confirmed.
+        """
         table = _APPLICATION
         with self._units.begin() as unit:
             changed = unit.connection.execute(
@@ -149,6 +151,8 @@ class StoredActivations:
                 return False
             row = fetch_row(unit, table, application_id=application_id)
             patron_id = PatronId(row.person_id)
+            number = Identifier("card", card)
+            person_rows.add_identifier(unit, patron_id, number, institution=row.institution)
             set_account(unit, patron_id, row.institution, card, kind="home", expires=expires)
             audit_application(unit, "enrolment.handed_off", row, actor)
         return True
