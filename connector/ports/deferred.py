@@ -79,11 +79,13 @@ class Deferral:
     Attributes:
         institution: whose ILS.
         sent_at: when it was told and did not answer; None = it was not told.
+        not_before: until then somebody waits for the ILS's answer; None = nobody does.
     """
 
     institution: InstitutionId
     verb: DeferredVerb
     sent_at: datetime | None = None
+    not_before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -316,6 +316,7 @@ class Ledger(Protocol):
         owner_branch: str = "",
         language: LanguageClass = LanguageClass.UNKNOWN,
         defer: Deferral | None = None,
+        asked: InstitutionId | None = None,
     ) -> Returned:
         """Close the item's unclosed loan, whoever brought it, and write its position; no loan is
         fine (scenario 23).
@@ -325,6 +326,8 @@ class Ledger(Protocol):
         Args:
             defer: the ILS has not heard of it; committed together with the return. A repeat of a
                 return that waits already changes nothing.
+            asked: whose ILS was to be asked about it (``defer_question``): that is not needed any
+                more.
         """
         ...
 
@@ -345,7 +348,14 @@ class Ledger(Protocol):
     def defer_question(
         self, item: ItemId, place: Place, deferral: Deferral, *, occurred_at: datetime
     ) -> None:
-        """Commit that the ILS is to be asked what became of a return, without closing anything."""
+        """Commit that the ILS is to be asked what became of a return, without closing anything.
+
+        ``record_return`` takes the question back.
+        """
+        ...
+
+    def drop_question(self, institution: InstitutionId, item: ItemId) -> None:
+        """Take such a question back: the ILS has not taken the item, and knows that it has not."""
         ...
 
     def find_last_change(self, item: ItemId) -> datetime | None:

@@ -5,14 +5,15 @@ Nothing here speaks SIP2 or SQL. Rules: decisions 4, 17, 18; scenarios 13, 15, 1
 - a return passes even while our own database is down, and frees the quota place at once;
 - an ILS that is away hears of it later, with the kiosk's own time; nobody is told "yes" before the
   return and what is still to be told are committed together;
-- a return that was sent and not answered is asked about, by now or by the worker;
+- a return that was sent and not answered is asked about, by now or by the worker; the question is
+  committed before the ILS is told, so that a crash in between leaves no loan open for ever;
 - what happens to an item waits for what its ILS has not heard of it yet.
 """
 
 from __future__ import annotations
 
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from connector.domain.circulation import Reason, decide_checkin
 from connector.domain.ids import InstitutionId, ItemId
@@ -71,12 +72,15 @@ class Checkin:
     ) -> CheckinAnswer:
         adapter = self._desk.adapters[library.code]
         sent_at, started = self._desk.now(), time.monotonic()
+        asked = self._announce(exchange, library, item, returned_at, sent_at)
         try:
             result = adapter.checkin(item.barcode, exchange.context, returned_at=returned_at)
         except NOT_SENT as err:
             taken = None
             if not isinstance(err, UnsupportedOperation) and self._desk.away.takes_returns(library):
                 taken = self._take(exchange, library, item, returned_at)
+            if taken is None and asked:
+                self._withdraw(library, item)
             return taken or CheckinAnswer(ok=False, item=item, reason=reason_of(err))
         except Exception as err:  # noqa: BLE001 - whatever an adapter raises, the ILS may have taken it back
             _log.warning("checkin.not_answered", institution=library.code, error=type(err).__name__)
@@ -86,9 +90,45 @@ class Checkin:
             )
         if result.ok:
             self._note_return(exchange, library, item, returned_at)
+        elif asked:
+            self._withdraw(library, item)
         return CheckinAnswer(
             ok=result.ok, item=item, reason=None if result.ok else Reason.ILS_REFUSED, result=result
         )
+
+    def _announce(
+        self,
+        exchange: Exchange,
+        library: Library,
+        item: ItemId,
+        returned_at: datetime,
+        sent_at: datetime,
+    ) -> bool:
+        """Commit that the ILS is about to be told; say whether that could and had to be done."""
+        if Capability.FETCH_ITEM_LOAN not in self._desk.adapters[library.code].capabilities:
+            return False
+        patience = timedelta(seconds=exchange.context.timeout_s) + self._desk.ask_margin
+        deferral = Deferral(
+            library.code, DeferredVerb.CONFIRM_RETURN, sent_at, not_before=sent_at + patience
+        )
+        try:
+            loan = self._desk.ledger.find_unclosed(item)
+            if loan is None or loan.lender != library.code:
+                return False
+            self._desk.ledger.defer_question(
+                item, exchange.place, deferral, occurred_at=returned_at
+            )
+        except STORE_DOWN:
+            _log.exception("store.unavailable", institution=library.code)
+            return False
+        return True
+
+    def _withdraw(self, library: Library, item: ItemId) -> None:
+        """The ILS has said "no", or has not been told: there is nothing to ask."""
+        try:
+            self._desk.ledger.drop_question(library.code, item)
+        except STORE_DOWN:
+            _log.exception("store.unavailable", institution=library.code)
 
     def _find_out(
         self,
@@ -145,7 +185,11 @@ class Checkin:
         deferral = Deferral(library.code, DeferredVerb.CHECKIN, sent_at)
         try:
             returned = self._desk.ledger.record_return(
-                item, exchange.place, returned_at=returned_at, defer=deferral
+                item,
+                exchange.place,
+                returned_at=returned_at,
+                defer=deferral,
+                asked=library.code,
             )
         except STORE_DOWN:
             _log.exception("store.unavailable", institution=library.code)
@@ -196,7 +240,7 @@ class Checkin:
     ) -> None:
         try:
             returned = self._desk.ledger.record_return(
-                item, exchange.place, returned_at=returned_at
+                item, exchange.place, returned_at=returned_at, asked=library.code
             )
         except STORE_DOWN:
             _log.exception("store.unavailable", institution=library.code)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, insert, select
+from sqlalchemy import ColumnElement, Row, Select, delete, insert, select, update
 
 from connector.domain.ids import (
     Barcode,
@@ -26,7 +26,15 @@ from connector.ports.ledger import Place
 from connector.storage import tables
 from connector.storage.unit_of_work import UnitOfWork
 
-__all__ = ["add_work", "ends_with_return", "has_question", "of_item", "read_work", "select_work"]
+__all__ = [
+    "add_work",
+    "drop_question",
+    "ends_with_return",
+    "of_item",
+    "read_work",
+    "release_question",
+    "select_work",
+]
 
 _WORK = tables.deferred
 _LOAN = tables.loan
@@ -50,18 +58,30 @@ def ends_with_return(unit: UnitOfWork, institution: str, item: ItemId) -> bool:
     return last == DeferredVerb.CHECKIN.value
 
 
-def has_question(unit: UnitOfWork, institution: str, item: ItemId) -> bool:
-    """Say whether the ILS is to be asked already what became of the item's return."""
+def _is_question(institution: str, item: ItemId) -> ColumnElement[bool]:
     return (
-        unit.connection.scalar(
-            select(_WORK.c.seq)
-            .where(_WORK.c.institution == institution, of_item(item))
-            .where(_WORK.c.state == DeferredState.WAITING.value)
-            .where(_WORK.c.verb == DeferredVerb.CONFIRM_RETURN.value)
-            .limit(1)
-        )
-        is not None
+        (_WORK.c.institution == institution)
+        & of_item(item)
+        & (_WORK.c.state == DeferredState.WAITING.value)
+        & (_WORK.c.verb == DeferredVerb.CONFIRM_RETURN.value)
     )
+
+
+def release_question(
+    unit: UnitOfWork, institution: str, item: ItemId, *, not_before: datetime | None
+) -> bool:
+    """Say whether the ILS is to be asked already what became of the item's return, and from when
+    on it may be.
+    """
+    found = unit.connection.execute(
+        update(_WORK).where(_is_question(institution, item)).values(lease_until=not_before)
+    )
+    return found.rowcount > 0
+
+
+def drop_question(unit: UnitOfWork, institution: str, item: ItemId) -> None:
+    """Take the question back: its answer is known."""
+    unit.connection.execute(delete(_WORK).where(_is_question(institution, item)))
 
 
 def add_work(
@@ -88,6 +108,7 @@ def add_work(
             terminal_kind=place.kind,
             state=DeferredState.WAITING.value,
             sent_at=deferral.sent_at,
+            lease_until=deferral.not_before,
         )
     )
     unit.audit(

@@ -11,13 +11,18 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from connector.domain.ids import BranchId, ItemId, LoanId, PatronId
+from connector.domain.ids import BranchId, InstitutionId, ItemId, LoanId, PatronId
 from connector.domain.item import LanguageClass
 from connector.domain.loan import ItemPosition, LoanOrigin, LoanState, can_move
 from connector.ports.deferred import Deferral
 from connector.ports.ledger import Place, Returned, Verb
 from connector.storage.engine import parse_moment
-from connector.storage.repositories.deferred_rows import add_work, ends_with_return, has_question
+from connector.storage.repositories.deferred_rows import (
+    add_work,
+    drop_question,
+    ends_with_return,
+    release_question,
+)
 from connector.storage.repositories.loan_journal import change_loan, note_fact, note_move, put_item
 from connector.storage.repositories.loan_losses import note_found
 from connector.storage.repositories.loan_outcomes import require_loan
@@ -71,6 +76,7 @@ class LoanReturns:
         owner_branch: str = "",
         language: LanguageClass = LanguageClass.UNKNOWN,
         defer: Deferral | None = None,
+        asked: InstitutionId | None = None,
     ) -> Returned:
         """Close the item's unclosed loan and write where the item is."""
         with self._work.begin() as unit:
@@ -85,6 +91,8 @@ class LoanReturns:
                 and returned_at >= row.began_at
                 and close_row(unit, row, LoanState.RETURNED, closed_at=returned_at)
             )
+            if asked is not None:
+                drop_question(unit, asked, item)
             if defer is not None and (row is None or closes):
                 loan_id = row.loan.loan_id if row is not None else None
                 add_work(unit, defer, item, place, occurred_at=returned_at, loan_id=loan_id)
@@ -121,11 +129,17 @@ class LoanReturns:
     ) -> None:
         """Commit that the ILS is to be asked what became of a return."""
         with self._work.begin() as unit:
-            if has_question(unit, deferral.institution, item):
+            if release_question(unit, deferral.institution, item, not_before=deferral.not_before):
                 return
             row = lock_item(unit, item)
             loan_id = row.loan.loan_id if row is not None else None
             add_work(unit, deferral, item, place, occurred_at=occurred_at, loan_id=loan_id)
+
+    @retry_once
+    def drop_question(self, institution: InstitutionId, item: ItemId) -> None:
+        """Take the question back."""
+        with self._work.begin() as unit:
+            drop_question(unit, institution, item)
 
     def find_last_change(self, item: ItemId) -> datetime | None:
         """Return when the item last moved, as far as the ledger knows."""
