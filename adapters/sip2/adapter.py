@@ -15,7 +15,7 @@ from adapters.sip2.build import (
     build_reading_rules,
     build_request_rules,
 )
-from adapters.sip2.capabilities import BEST
+from adapters.sip2.capabilities import BEST, is_denied
 from adapters.sip2.channel import NAME, ChannelOptions
 from adapters.sip2.dates import Dates
 from adapters.sip2.holds import PaymentMemory, Sip2Holds
@@ -66,10 +66,14 @@ class Sip2Adapter(Sip2Registration, Sip2Holds, BeyondSip2):
     def forward(self, message: WireMessage, context: ExchangeContext) -> WireMessage | None:
         """Hand a terminal's message on, with AO, AC, location and dates as this ILS wants them.
 
-        The answer comes back untouched. Only reads are tried again.
+        The answer comes back untouched; None where the ILS does not claim the message. Only reads
+        are tried again.
         """
         if message.code in _OURS or answer_code(message.code) is None:
             raise UnsupportedOperation(self.name, self.institution_id, f"message_{message.code}")
+        bx = self.status.get("BX") if self.status is not None else ""
+        if is_denied(self.settings, message.code, bx=bx):
+            return None
         answer = self.exchange(
             self.requests.adapt(message, context),
             timeout_s=self.budget(context).left_s,

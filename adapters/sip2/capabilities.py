@@ -14,7 +14,7 @@ from adapters.sip2.settings import Sip2Settings
 from connector.ports.ils import Capability
 from connector.sip2.spec import BX_ORDER
 
-__all__ = ["BEST", "find_capabilities", "find_requests"]
+__all__ = ["BEST", "find_capabilities", "find_requests", "is_denied"]
 
 _FEATURES: Final = {
     "patron_information": "63",
@@ -68,6 +68,16 @@ def find_capabilities(settings: Sip2Settings, *, bx: str = "") -> frozenset[Capa
         if "17" not in answered:
             found.discard(Capability.FETCH_ITEM_LOAN)
     return frozenset(found)
+
+
+def is_denied(settings: Sip2Settings, code: str, *, bx: str = "") -> bool:
+    """Say whether the settings or the BX deny a request; of what neither names, nobody knows."""
+    if code in _FEATURES.values():
+        return code not in find_requests(settings, bx=bx)
+    if code == "65" and not settings.features.renew:
+        return True
+    said = dict(zip(BX_ORDER, bx, strict=False)) if settings.trust_bx else {}
+    return said.get(code) == "N"
 
 
 def find_requests(settings: Sip2Settings, *, bx: str = "") -> frozenset[str]:

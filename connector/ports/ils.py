@@ -529,7 +529,8 @@ class Forwarding(Protocol):
     """An ILS that speaks SIP2 itself."""
 
     def forward(self, message: WireMessage, context: ExchangeContext) -> WireMessage | None:
-        """Hand a terminal's message on as it is and return the answer; None = the ILS is silent.
+        """Hand a terminal's message on as it is and return the answer; None = the ILS takes no such
+        message, and nothing was sent.
 
         Only for what changes no loan, or for people whom we did not enrol (decision 4).
 

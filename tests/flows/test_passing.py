@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from connector.sip2.codec import Message
+from connector.sip2.spec import BX_ORDER
 from connector.sip2.terminal import WireProfile
 from connector.testing.fake_ils import koha_a
 from tests.support.passing_world import CODE, NO_DATE, PassingWorld
+from tests.support.scripted_ils import answer as reply
+from tests.support.scripted_ils import status
 from tests.support.world import World
 
 FREE = " " * 14
@@ -351,3 +354,28 @@ def test_a_read_without_an_answer_is_an_ils_that_is_away(make: Make) -> None:
     assert library.kiosk.checkout("S1", "B1").get("AF") == away
     assert library.kiosk.renew("S1", "B1").get("AF") == away
     assert library.ils.counts["11"] == 0
+
+
+# -- what this ILS does not do ---------------------------------------------------------------------
+
+
+def test_an_ils_without_23_is_asked_by_63(make: Make) -> None:
+    library = make(settings={"features": {"patron_status": False}}, terminal="mask_name = false")
+    library.says("64", {"patron_status": FREE}, ("AA", "A9"), ("AE", "王小明"), ("BL", "Y"))
+    answer = library.kiosk.ask("23", {"language": "019"}, ("AA", "A9"))
+    assert (answer.code, answer.get("AE"), answer.get("BL")) == ("24", "王小明", "Y")
+    assert library.ils.counts["23"] == 0
+
+
+def test_an_ils_without_65_is_told_of_each_loan(make: Make) -> None:
+    library = make()
+    bx = "".join("N" if code == "65" else "Y" for code in BX_ORDER)
+    library.ils.answers["99"] = lambda request: status(request, bx=bx)
+    held = [("AA", "A9"), ("AE", "王小明"), ("BL", "Y"), ("AU", "B1"), ("AU", "B2")]
+    library.ils.answers["63"] = lambda request: reply(
+        request, dict(held), patron_status=FREE, charged_count="0001"
+    )
+    answer = library.kiosk.ask("65", {}, ("AA", "A9"))
+    assert (answer.code, answer.get_all("BM")) == ("66", ["B2"])
+    assert library.ils.counts["65"] == 0
+    assert library.ils.counts["29"] == 1
