@@ -45,8 +45,8 @@ class TerminalRules:
         clocks: TerminalClocks | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.pins = pins or PinGuard()
-        self.clocks = clocks or TerminalClocks()
+        self.pins = PinGuard() if pins is None else pins  # an empty one is False
+        self.clocks = TerminalClocks() if clocks is None else clocks
         self._libraries = libraries
         self._checks_digits = any(
             library.barcodes.check_digit is not CheckDigit.NONE for library in libraries.values()

@@ -12,7 +12,7 @@ from tests.support.world import World
 @pytest.fixture
 def drop(make_world) -> World:
     return make_world(
-        terminal='kind = "bookdrop"',
+        terminal='kind = "bookdrop"\npermissions = ["checkout"]',
         library='closing_time = 17:30:00\nclosed_weekdays = ["monday"]',
     )
 
