@@ -2,8 +2,8 @@
 ``onecard serve`` in front of it.
 
 Run: python benchmarks/bench_latency.py [--rounds 2] [--seconds 1.0]
-The library system is the embedded one behind its own SIP2 server. Library system, gateway and load
-are three processes; the log line is on. Straight and through alternate; medians of the rounds count.
+The library system is the embedded one behind its own SIP2 server. Library system, gateway and
+load are three processes; the log line is on. Straight and through alternate; medians count.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ def connect(site: Site, kind: str, count: int) -> list[Kiosk]:
         return [Kiosk(site.port, f"FDX-{n}", f"G{n:04}") for n in range(count)]
     port = site.ils_ports["FDX"]
     return [Kiosk(port, "gateway", f"D{n:04}") for n in range(count)]
+
+
+def medians(rounds: list[tuple[float, float, float]]) -> list[float]:
+    return [statistics.median(column) for column in zip(*rounds, strict=True)]
 
 
 def measure(site: Site, count: int, options: argparse.Namespace) -> None:

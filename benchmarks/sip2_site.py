@@ -1,5 +1,5 @@
-"""A site for benchmarks: library systems that speak SIP2, each its own process, and ``onecard serve``
-in front of them, its own process too. Not a benchmark itself.
+"""A site for benchmarks: library systems that speak SIP2, and ``onecard serve`` in front of them,
+each a process of its own. Not a benchmark itself.
 
 Every kiosk has a terminal, a pupil (``G``… at the gateway, ``D``… straight at the library system)
 and two books of his own, so that nobody waits for somebody else's item.
@@ -117,11 +117,12 @@ def _start_ils(
 
 
 def _write_settings(folder: Path, ports: dict[str, int], kiosks: int, workers: int) -> None:
-    parts = [
-        f"[sip2]\nport = 0\nmax_connections = 2000\nmax_connections_per_address = 2000\n"
+    head = (
+        "[sip2]\nport = 0\nmax_connections = 2000\nmax_connections_per_address = 2000\n"
         f'workers = {workers}\nwatch_settings = false\n[log]\nlevel = "info"\nformat = "json"\n'
         "[policy.student]\neffective_from = 2020-01-01\n"
-    ]
+    )
+    parts = [head]
     parts += [
         f'[[libraries]]\ncode = "{code}"\nname = "{code}"\n[libraries.ils]\nadapter = "sip2"\n'
         f'host = "127.0.0.1"\nport = {port}\nlogin = "gateway"\npassword_file = "password"\n'
