@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import structlog
@@ -143,3 +145,25 @@ def test_the_line_of_an_exchange_tells_all_but_values(world: World, lines: io.St
     assert canonical(lines, "97")["outcome"] == "resent"
     for value in ("S1", "B1", "2468", "9999", "0000"):
         assert f'"{value}' not in lines.getvalue()
+
+
+def test_a_library_whose_ils_hangs_keeps_no_other_waiting(make_world) -> None:
+    """Every thread of the one is taken; the other's kiosks are answered all the same."""
+    world: World = make_world(sip2="workers = 2\nmax_connections_per_terminal = 20")
+    gate = threading.Event()
+    for number in range(6):
+        world.add_pupil(f"S{number}", at=(CODE, "FOLIO-B"))
+        world.add_items(CODE, f"A{number}")
+        world.add_items("FOLIO-B", f"B{number}")
+    world.ils(CODE).script.set_always("*", Fault(gate=gate))
+    hung = [world.kiosk() for _ in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        waiting = [pool.submit(one.checkout, f"S{n}", f"A{n}") for n, one in enumerate(hung)]
+        other = world.kiosk("FOLIO-B")
+        for number in range(6):
+            assert other.item(f"B{number}").fixed["circulation_status"] == "03"
+            assert other.checkin(f"B{number}").fixed["ok"] == "1"
+        assert not any(one.done() for one in waiting)
+        world.ils(CODE).script.set_always("*", None)
+        gate.set()
+        assert [one.result().fixed["ok"] for one in waiting] == ["1"] * 6
