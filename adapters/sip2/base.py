@@ -10,10 +10,10 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from adapters.sip2.capabilities import find_capabilities
+from adapters.sip2.capabilities import find_capabilities, find_requests
 from adapters.sip2.channel import NAME, ChannelOptions, ChannelStatistics, Sip2Channel
 from adapters.sip2.dates import Dates
-from adapters.sip2.mapping import Answers
+from adapters.sip2.mapping import Answers, to_wire
 from adapters.sip2.requests import Requests, Values
 from adapters.sip2.settings import Sip2Settings
 from connector.domain.ids import InstitutionId
@@ -42,7 +42,12 @@ class Budget:
 
 
 class Sip2Base:
-    """One library's ILS that speaks SIP2."""
+    """One library's ILS that speaks SIP2.
+
+    Attributes:
+        answered: codes of the requests that the ILS answers, as far as the adapter uses them.
+        status: its last 98.
+    """
 
     name: str = NAME
     institution_id: InstitutionId
@@ -66,6 +71,7 @@ class Sip2Base:
         self.dates = dates
         self._now = now
         self.capabilities = find_capabilities(settings)
+        self.answered = find_requests(settings)
         self.status: WireMessage | None = None
         self.channel = Sip2Channel(institution_id, options, on_status=self._take_status)
 
@@ -130,8 +136,10 @@ class Sip2Base:
         return self.exchange(message, timeout_s=budget.left_s, changes=False)
 
     def _take_status(self, answer: Message) -> None:
-        self.status = WireMessage(answer.code, dict(answer.fixed), tuple(answer.fields))
-        found = find_capabilities(self.settings, bx=answer.get("BX"))
+        self.status = to_wire(answer)
+        bx = answer.get("BX")
+        self.answered = find_requests(self.settings, bx=bx)
+        found = find_capabilities(self.settings, bx=bx)
         if found != self.capabilities:
             self.capabilities = found
             _log.info("ils.capabilities_changed", institution=self.institution_id, total=len(found))

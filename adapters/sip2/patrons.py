@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from adapters.sip2.base import Budget, Sip2Base
-from adapters.sip2.capabilities import find_requests
 from connector.domain.ids import IlsPatronId
 from connector.domain.patron import IlsHold, PatronFacts
 from connector.errors import NotFound
@@ -47,7 +46,7 @@ class Sip2Patrons(Sip2Base):
         """Read a patron within the time of a call."""
         as_of = self.now()
         sent = pin if self.settings.patron_pin != "never" else None
-        if not self._can_inform():
+        if "63" not in self.answered:
             answer = self.ask("23", budget, values={"AA": identifier}, pin=sent)
             return self.answers.read_patron(identifier, answer, as_of, pin=sent)
         answer = self._ask_patron(identifier, _CHARGED, budget, pin=sent)
@@ -55,11 +54,6 @@ class Sip2Patrons(Sip2Base):
         if self.settings.charged_paged:
             charged = self._read_pages(identifier, answer, charged, budget)
         return self.answers.read_patron(identifier, answer, as_of, pin=sent, charged=charged)
-
-    def _can_inform(self) -> bool:
-        """Does the ILS answer 63? By the settings, and by its 98 where there was one."""
-        bx = self.status.get("BX") if self.status is not None else ""
-        return "63" in find_requests(self.settings, bx=bx)
 
     def _ask_patron(
         self,
