@@ -20,6 +20,7 @@ from connector.bootstrap import Application
 from connector.cli.context import CliContext, explain, json_option, pass_cli, write_json
 from connector.cli.doctor_away import check_backlog
 from connector.cli.doctor_kiosks import check_clocks, check_plain_port
+from connector.cli.doctor_open import check_mode, check_open
 from connector.cli.doctor_privacy import check_files, check_keys_backup, check_retention
 from connector.domain.ids import InstitutionId
 from connector.domain.library import RuleMismatch
@@ -101,6 +102,8 @@ def run_checks(cli: CliContext) -> Iterator[Check]:
     yield from _terminal_checks(app)
     yield from _enrolment_checks(app)
     for code, adapter in app.adapters.items():
+        yield _guarded(f"mode {code}", partial(check_mode, app, code))
+        yield _guarded(f"open outcomes {code}", partial(check_open, app, code))
         yield _guarded(f"untold {code}", partial(check_backlog, app, code))
         ping = _guarded(f"adapter {code}", partial(_check_adapter, adapter))
         yield ping

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import timedelta
-from typing import Any
 
 import click
 
@@ -19,16 +18,17 @@ from connector.bootstrap import Application
 from connector.cli.context import CliContext, Refused, json_option, pass_cli, write_json
 from connector.cli.ledger_deferred import DEFERRED_COMMANDS
 from connector.cli.ledger_losses import COMMANDS
+from connector.cli.ledger_unknown import UNKNOWN_COMMANDS
+from connector.cli.loan_words import describe_loan
 from connector.cli.patron_option import find_patron
 from connector.domain.ids import InstitutionId, LoanId, PatronId
-from connector.domain.loan import Loan, LoanOrigin, LoanState
+from connector.domain.loan import Loan, LoanOrigin
 from connector.errors import AdapterError
 from connector.ports.ledger import Place
+from connector.services.going_live import ADOPTED_ALL
 from connector.storage.overview import Overview
 
 __all__ = ["ledger"]
-
-_UNSETTLED = (LoanState.ASKED, LoanState.UNKNOWN, LoanState.DISPUTED)
 
 
 @click.group("ledger")
@@ -73,32 +73,6 @@ def show(
     _print(app, loans, as_json=as_json)
 
 
-@ledger.command("unknown")
-@click.option("--settle", is_flag=True, help="Ask the library systems now and close what is clear.")
-@json_option
-@pass_cli
-def unknown(cli: CliContext, *, settle: bool, as_json: bool) -> None:
-    """List loans whose outcome is not certain: asked, unknown, disputed.
-
-    Unknown ones keep their place in the quota until settlement has asked the library system;
-    disputed ones are loans that the kiosk was told to be refused.
-
-    \b
-    Example:
-      onecard ledger unknown --settle
-    """
-    app = cli.app
-    if settle:
-        report = app.settlement.run_once()
-        click.echo(
-            f"Opened {report.opened}, released {report.released}, waiting {report.waiting}, "
-            f"library systems out of reach {report.unreachable}.",
-            err=True,
-        )
-    found = (app.store.ledger.fetch_loan(key) for key in _overview(app).list_loans(_UNSETTLED))
-    _print(app, [loan for loan in found if loan is not None], as_json=as_json)
-
-
 @ledger.command("adopt")
 @click.argument("patron", required=False)
 @click.option("--all", "everybody", is_flag=True, help="Every enrolled patron, at every library.")
@@ -127,6 +101,8 @@ def adopt(cli: CliContext, patron: str | None, *, everybody: bool, as_json: bool
     with click.progressbar(accounts, label="Patrons", hidden=quiet, file=sys.stderr) as bar:
         for patron_id, code in bar:
             _adopt_one(app, patron_id, code, origin, report)
+    if everybody:
+        app.store.audit.append(ADOPTED_ALL, actor=f"cli:{getpass.getuser()}", detail=dict(report))
     if as_json:
         write_json(report)
     else:
@@ -162,7 +138,7 @@ def refusals(cli: CliContext, *, days: int, as_json: bool) -> None:
     click.echo(f"{sum(count.count for count in counts)} in all.")
 
 
-for _command in (*COMMANDS, *DEFERRED_COMMANDS):
+for _command in (*UNKNOWN_COMMANDS, *COMMANDS, *DEFERRED_COMMANDS):
     ledger.add_command(_command)
 
 
@@ -201,7 +177,7 @@ def _adopt_one(
 def _print(app: Application, loans: Sequence[Loan], *, as_json: bool) -> None:
     for patron_id in sorted({loan.patron_id for loan in loans}):
         app.store.audit.append("ledger.shown", actor=f"cli:{getpass.getuser()}", subject=patron_id)
-    rows = [_describe(loan) for loan in loans]
+    rows = [describe_loan(loan) for loan in loans]
     if as_json:
         write_json(rows)
         return
@@ -213,23 +189,3 @@ def _print(app: Application, loans: Sequence[Loan], *, as_json: bool) -> None:
         )
     if not rows:
         click.echo("None.")
-
-
-def _describe(loan: Loan) -> dict[str, Any]:
-    return {
-        "loan": loan.loan_id,
-        "patron": loan.patron_id,
-        "item": str(loan.item),
-        "owner": loan.item.owner,
-        "barcode": loan.item.barcode,
-        "lender": loan.lender,
-        "state": loan.state.value,
-        "language": loan.language.value,
-        "origin": loan.origin.value,
-        "asked_at": loan.asked_at.isoformat(),
-        "due": loan.due.isoformat() if loan.due else None,
-        "renewals": loan.renewals,
-        "over_limit": loan.over_limit,
-        "due_mismatch": loan.due_mismatch,
-        "policy_version": loan.policy_version,
-    }

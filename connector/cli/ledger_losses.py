@@ -17,7 +17,7 @@ from connector.domain.ids import LoanId
 from connector.domain.loan import Loan, LoanState
 from connector.services.losses import LossOutcome
 
-__all__ = ["COMMANDS"]
+__all__ = ["COMMANDS", "find_loan"]
 
 _UUID_LENGTH = 36
 
@@ -82,12 +82,12 @@ def compensated(cli: CliContext, loan: str, *, actor: str) -> None:
     Example:
       onecard ledger compensated 34010001
     """
-    row = _find(cli.app, loan)
+    row = find_loan(cli.app, loan)
     _report(row, "compensated", lambda: cli.app.losses.settle(row, actor=actor))
 
 
 def _declare(app: Application, text: str, state: LoanState, actor: str) -> None:
-    row = _find(app, text)
+    row = find_loan(app, text)
     _report(row, state.value, lambda: app.losses.declare(row, state, actor=actor))
 
 
@@ -100,7 +100,8 @@ def _report(row: Loan, word: str, act: Callable[[], LossOutcome]) -> None:
     click.echo(f"{row.item}: {word}.")
 
 
-def _find(app: Application, text: str) -> Loan:
+def find_loan(app: Application, text: str) -> Loan:
+    """Return the loan that an id or a barcode names."""
     wanted = text.strip()
     if len(wanted) == _UUID_LENGTH and wanted.count("-") == 4:
         loan = app.store.ledger.fetch_loan(LoanId(wanted.lower()))

@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, str] = {
     "doctor": "Check settings, keys, database, library systems and policy.",
     "db": "Upgrade or check the database.",
     "enrol": "Student cards: roster, review, consent, activation.",
+    "library": "Libraries: mode, report before going live.",
     "ledger": "Loans: show, unknown outcomes, loans made elsewhere.",
     "items": "Facts about items that the catalogue cannot tell.",
     "privacy": "Copies, erasure, retention and the yearly report of personal data.",

@@ -17,7 +17,7 @@ from connector.domain.loan import LoanState
 from connector.storage import tables
 from connector.storage.engine import Database
 
-__all__ = ["Overview", "RefusalCount"]
+__all__ = ["EventCount", "Overview", "RefusalCount"]
 
 _LOAN = tables.loan.c
 
@@ -29,6 +29,21 @@ class RefusalCount:
     institution: str
     verb: str
     reason: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class EventCount:
+    """How often something happened at one library on one local day.
+
+    Attributes:
+        reason: of a refusal; ``passed_through`` = somebody whom we did not enrol; else empty.
+    """
+
+    day: date
+    verb: str
+    reason: str
+    terminal_kind: str
     count: int
 
 
@@ -84,3 +99,26 @@ class Overview:
             (since.isoformat(),),
         )
         return tuple(RefusalCount(*row) for row in rows)
+
+    def count_events(self, institution: InstitutionId, since: date) -> tuple[EventCount, ...]:
+        """Return what happened at the machines of a library, from a local day on; rehearsals are
+        left out.
+        """
+        rows = self._database.fetch(
+            "SELECT local_date, verb, reason, terminal_kind, COUNT(*) FROM event "
+            "WHERE institution = ? AND local_date >= ? AND terminal_kind <> '' AND NOT test "
+            "GROUP BY local_date, verb, reason, terminal_kind "
+            "ORDER BY local_date, verb, reason, terminal_kind",
+            (institution, since.isoformat()),
+        )
+        return tuple(
+            EventCount(date.fromisoformat(str(row[0])), row[1], row[2], row[3], row[4])
+            for row in rows
+        )
+
+    def count_accounts(self, institution: InstitutionId) -> int:
+        """Return how many enrolled patrons have an account at a library."""
+        rows = self._database.fetch(
+            "SELECT COUNT(*) FROM ils_account WHERE institution = ?", (institution,)
+        )
+        return int(rows[0][0])

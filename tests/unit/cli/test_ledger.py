@@ -2,13 +2,15 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 
-from connector.domain.ids import Barcode, IlsPatronId, InstitutionId, ItemId
+from connector.domain.ids import Barcode, IlsPatronId, InstitutionId, ItemId, TerminalId
 from connector.domain.item import LanguageClass
-from connector.ports.ils import ExchangeContext
+from connector.ports.ils import ExchangeContext, FeePayment
 from connector.ports.ledger import AskLoan, Place
+from connector.ports.payments import AskPayment
 
 LIB = InstitutionId("LIB")
 
@@ -105,3 +107,132 @@ def test_unknown_patron_is_refused(onecard, installation):
     result = onecard("ledger", "show", "S99999999")
     assert result.exit_code == 1
     assert "S99999999" not in result.stderr
+
+
+# --- what a person has seen
+
+
+def unsettle(application, patron, barcode, *, minutes=10):
+    """Leave a checkout without an outcome."""
+    ask(application, patron, barcode, datetime.now(UTC) - timedelta(minutes=minutes))
+    application.store.ledger.expire_asked(datetime.now(UTC))
+    (loan,) = application.store.ledger.list_unclosed(patron.patron_id)
+    with application.store.database.write() as connection:
+        then = datetime.now(UTC) - timedelta(minutes=minutes)
+        connection.exec_driver_sql(
+            "UPDATE loan SET asked_at = ?", (then.isoformat(timespec="microseconds"),)
+        )
+    return loan
+
+
+def settle(onecard, loan, verdict, *more):
+    return onecard("ledger", "settle", loan, "--as", verdict, "--reason", "item_on_shelf", *more)
+
+
+def test_what_was_not_lent_is_settled_by_hand_and_frees_the_place(onecard, patron, application):
+    loan = unsettle(application, patron, "B1")
+    (row,) = json.loads(onecard("ledger", "unknown", "--json").stdout)
+    assert (row["kind"], row["state"]) == ("checkout", "unknown")
+    assert row["age_s"] >= 600
+    assert "onecard ledger settle B1" in row["look_for"]
+    assert "B1" in onecard("ledger", "unknown").stdout
+    assert settle(onecard, "B1", "not-lent", "--by", "li").exit_code == 0
+    assert application.store.ledger.list_unclosed(patron.patron_id) == ()
+    assert onecard("ledger", "unknown").stdout == "None.\n"
+    found = "SELECT actor, subject FROM audit WHERE action = 'loan.settled'"
+    assert application.store.database.fetch(found, ()) == [("li", loan.loan_id)]
+
+
+def test_the_opposite_of_what_the_library_system_says_needs_force(
+    onecard, patron, lend, application
+):
+    lend("B1")
+    unsettle(application, patron, "B1")
+    refused = settle(onecard, "B1", "not-lent")
+    assert (refused.exit_code, "opposite" in refused.output) == (1, True)
+    assert settle(onecard, "B1", "lent").exit_code == 0
+    (loan,) = application.store.ledger.list_unclosed(patron.patron_id)
+    assert loan.state.value == "open"
+    assert loan.due is not None
+    assert settle(onecard, "B1", "lent").exit_code == 1, "nothing is open any more"
+
+
+def test_what_the_library_system_has_not_cannot_be_lent_without_force(onecard, patron, application):
+    unsettle(application, patron, "B1")
+    assert settle(onecard, "B1", "lent").exit_code == 1
+    assert settle(onecard, "B1", "lent", "--force").exit_code == 0
+    (loan,) = application.store.ledger.list_unclosed(patron.patron_id)
+    assert loan.state.value == "open"
+
+
+def test_a_moment_later_the_library_system_may_still_do_it(onecard, patron, application):
+    unsettle(application, patron, "B1", minutes=2)
+    refused = settle(onecard, "B1", "not-lent")
+    assert (refused.exit_code, "Wait" in refused.output) == (1, True)
+
+
+def test_a_disputed_loan_that_lies_on_the_shelf_is_closed_with_force(
+    onecard, patron, lend, application
+):
+    lend("B1")
+    unsettle(application, patron, "B1")
+    onecard("ledger", "unknown", "--settle")
+    assert settle(onecard, "B1", "not-lent").exit_code == 1
+    assert settle(onecard, "B1", "not-lent", "--force").exit_code == 0
+    assert application.store.ledger.list_unclosed(patron.patron_id) == ()
+    counted = "SELECT verb FROM circulation_fact"
+    assert application.store.database.fetch(counted, ()) == []
+
+
+def test_a_claimed_renewal_is_listed_and_settled_by_hand(onecard, patron, lend, application):
+    lend("B1")
+    onecard("ledger", "adopt", "--all")
+    ledger = application.store.ledger
+    (loan,) = ledger.list_unclosed(patron.patron_id)
+    assert settle(onecard, "B1", "renewed").exit_code == 1, "nobody has claimed one"
+    until = datetime.now(UTC) - timedelta(hours=2)
+    assert ledger.ask_renewal(loan.loan_id, renewals=0, until=until)
+    (row,) = json.loads(onecard("ledger", "unknown", "--json").stdout)
+    assert (row["kind"], row["state"], row["loan"]) == ("renewal", "claimed", loan.loan_id)
+    checks = json.loads(onecard("doctor", "--json").stdout)["checks"]
+    (check,) = [check for check in checks if check["name"] == "open outcomes LIB"]
+    assert (check["status"], "1 renewals" in check["message"]) == ("warn", True)
+    assert settle(onecard, "B1", "renewed").exit_code == 1, "the library system shows none"
+    assert settle(onecard, "B1", "not-renewed").exit_code == 0
+    assert ledger.ask_renewal(loan.loan_id, renewals=0, until=until)
+
+
+def pay(application, patron, *, minutes):
+    asked = application.store.payments.ask(
+        AskPayment(
+            institution=LIB, terminal=TerminalId("kiosk1"), payer=IlsPatronId(patron.card),
+            patron_id=patron.patron_id,
+            fee=FeePayment(Decimal("1.50"), "CNY", "01", "00", transaction_id="T-1"),
+            expires_at=datetime.now(UTC) - timedelta(minutes=minutes),
+            repeat_within=timedelta(minutes=2),
+        )
+    )  # fmt: skip
+    return asked.payment.payment_id
+
+
+def test_a_payment_that_nobody_knows_of_is_listed_and_settled(onecard, patron, application):
+    payment_id = pay(application, patron, minutes=1)
+    (row,) = json.loads(onecard("ledger", "unknown", "--json").stdout)
+    assert (row["kind"], row["payment"], row["amount"]) == ("payment", payment_id, "1.50 CNY")
+    assert "payments settle" in row["look_for"]
+    assert payment_id in onecard("ledger", "payments", "list").stdout
+    arguments = ("ledger", "payments", "settle", payment_id[:8], "--as", "paid")
+    assert onecard(*arguments).exit_code == 2, "a reason is needed"
+    assert onecard(*arguments, "--reason", "seen_in_ils", "--by", "li").exit_code == 0
+    assert onecard(*arguments, "--reason", "seen_in_ils").exit_code == 1
+    assert onecard("ledger", "payments", "list").stdout == "None.\n"
+    (row,) = json.loads(onecard("ledger", "payments", "list", "--all", "--json").stdout)
+    assert (row["state"], row["settled_by"]) == ("paid", "li")
+    assert patron.card not in json.dumps(row)
+    shown = "SELECT COUNT(*) FROM audit WHERE action = 'ledger.shown' AND subject = ?"
+    assert application.store.database.fetch(shown, (patron.patron_id,))[0][0] >= 3
+
+
+def test_an_unknown_payment_is_refused(onecard, installation):
+    arguments = ("--as", "paid", "--reason", "other")
+    assert onecard("ledger", "payments", "settle", "00000000", *arguments).exit_code == 1
