@@ -37,6 +37,7 @@ from connector.services.lookup_limit import LookupLimit
 from connector.services.older_cards import OlderCards
 from connector.services.open_outcomes import OpenOutcomes
 from connector.services.patrons import PatronService
+from connector.services.pin_change import PinService
 from connector.services.privacy import PrivacyService
 from connector.services.registration import RegistrationService
 from connector.services.replay import Replay
@@ -231,6 +232,7 @@ class Parts:
             adapters=self.adapters,
             now=self.now,
             limit=LookupLimit(self.now),
+            pins=PinService(self.store.people, self.adapters),
         )
 
     def consents(self) -> ConsentService:

@@ -34,6 +34,7 @@ from connector.ports.ils import Capability, IlsAdapter
 from connector.ports.tasks import TaskKind
 from connector.services.enrolment import EnrolmentService
 from connector.services.lookup_limit import LookupLimit
+from connector.services.pin_change import PinService
 
 __all__ = ["Lookup", "Registration", "RegistrationOutcome", "RegistrationService"]
 
@@ -95,6 +96,7 @@ class RegistrationService:
 
     Attributes:
         limit: how often one terminal may ask.
+        pins: what changes a PIN where the ILS can.
     """
 
     enrolment: EnrolmentService
@@ -102,6 +104,7 @@ class RegistrationService:
     adapters: Mapping[InstitutionId, IlsAdapter]
     now: Clock
     limit: LookupLimit
+    pins: PinService
 
     def apply(
         self,

@@ -24,7 +24,7 @@ from connector.sip2.pin_guard import PinGuard
 
 __all__ = ["TerminalRules"]
 
-_WITH_PIN: Final = frozenset({"11", "15", "23", "25", "29", "37", "63", "65"})
+_WITH_PIN: Final = frozenset({"11", "15", "23", "25", "29", "37", "63", "65", "81"})
 _PATRON_ANSWERS: Final = frozenset({"24", "26", "64"})
 _LOAN_ANSWERS: Final = frozenset({"12", "30"})
 _SAID_YES: Final = ("ok", "payment_accepted")
@@ -97,12 +97,12 @@ class TerminalRules:
 
 
 def _is_wrong(reply: Message, exchange: Exchange) -> bool:
-    """Say whether the answer tells that the PIN was wrong: by our own reason, or by CQ N of a valid
-    patron (BL N with CQ N is how every refusal of a 63 looks).
+    """Say whether the answer tells that the PIN was wrong: by our own reason, or by CQ N of a card
+    that is not invalid (BL N with CQ N is how every refusal of a 63 looks).
     """
     if exchange.reason:
         return exchange.reason == Reason.PIN_WRONG
-    return reply.code in _PATRON_ANSWERS and reply.get("CQ") == "N" and reply.get("BL") == "Y"
+    return reply.code in _PATRON_ANSWERS and reply.get("CQ") == "N" and reply.get("BL") != "N"
 
 
 def _is_right(reply: Message) -> bool:

@@ -13,6 +13,7 @@ from connector.domain.closing import ClosingReason
 from connector.domain.enrolment import ApplicationState, ConsentScope
 from connector.domain.handoff import HandoffColumn, HandoffField
 from connector.domain.ids import IlsPatronId, InstitutionId
+from connector.domain.patron import StandingState
 from connector.enrolment.handoff_file import HandoffLayout
 from connector.errors import OutcomeUnknown, UnexpectedResponse, UnsupportedOperation
 from connector.ports.ils import Capability, PatronInput
@@ -21,6 +22,7 @@ from connector.services.activation import Activation
 from connector.services.handoff import HandoffOutcome, HandoffService
 from connector.services.pacing import Pacing
 from connector.services.provisioning import ActivationOutcome
+from connector.sip2.codec import Message
 from connector.sip2.terminal import WireProfile
 from tests.support.id_numbers import id_number
 from tests.support.pupils import add_school, enrol_pupil
@@ -186,6 +188,57 @@ class TestByTheRegistrationDialect:
         world.sites["SIP-A"].server.answers.pop("81")
         with pytest.raises(OutcomeUnknown):
             adapter.upsert_patron(PatronInput("q", IlsPatronId("S3"), NAME, "student"))
+
+
+TERMINAL = """
+dialect = "chinese-kiosk"
+permissions = ["register_patrons"]
+"""
+
+
+class TestPinsAtTheMachine:
+    """XK 14 goes to an ILS that takes 81 itself, and to no other."""
+
+    def change(self, world: Sip2World, card: str, old: str, new: str) -> Message:
+        fields = {"AO": "", "AA": card, "AD": old, "KD": new, "XK": "14", "BD": "地址"}
+        kiosk = world.kiosk("SIP-A")
+        kiosk.client.profile = WireProfile(dialect="chinese-kiosk")
+        return kiosk.client.exchange(
+            Message("81", {"transaction_date": kiosk.stamp()}, list(fields.items()))
+        )
+
+    def test_the_old_pin_makes_way_for_the_new_one(self, make: MakeSip2World) -> None:
+        world = make(ils=KIOSK, terminal=TERMINAL, sip2="pin_attempts = 2")
+        (opened,) = activate(world, enrol(world))
+        desk, card = world.desk("SIP-A"), IlsPatronId(opened.card)
+        assert self.change(world, NUMBER, "000000", "192837").get("OK") == "0"
+        changed = self.change(world, NUMBER, opened.pin, "192837")
+        assert (changed.get("OK"), changed.get("AF"), changed.get("AA")) == (
+            "1",
+            "密码修改成功",
+            NUMBER,
+        )
+        assert desk.verify_pin(card, "192837")
+        assert self.change(world, NUMBER, "192837", "").get("OK") == "0"
+        assert self.change(world, NUMBER, "192837", NUMBER[8:14]).get("OK") == "0"
+        assert desk.verify_pin(card, "192837")
+
+        for guess in ("111111", "222222"):
+            assert self.change(world, opened.card, guess, "333333").get("AF") == "密码不正确"
+        locked = self.change(world, opened.card, "192837", "333333")
+        assert (locked.get("OK"), locked.get("AF") != "密码不正确") == ("0", True)
+        assert desk.verify_pin(card, "192837"), "a machine cannot try PINs through"
+
+        world.app.store.people.set_state(opened.application.patron_id, StandingState.BLOCKED)
+        assert self.change(world, NUMBER, "192837", "444444").get("OK") == "0"
+        assert desk.verify_pin(card, "192837")
+
+    def test_elsewhere_the_desk_changes_it(self, make: MakeSip2World) -> None:
+        world = make(terminal=TERMINAL)
+        world.add_pupil("S1", id_number=NUMBER, pin="135790")
+        answer = self.change(world, "S1", "135790", "192837")
+        assert (answer.get("OK"), answer.get("AF")) == ("0", "修改密码请到图书馆服务台")
+        assert world.desk("SIP-A").verify_pin(IlsPatronId("S1"), "135790")
 
 
 def handoff(world: Sip2World, *applications, has_pin: bool = True) -> HandoffService:

@@ -27,7 +27,8 @@ from connector.domain.identity import (
 )
 from connector.enrolment.columns import HEADERS
 from connector.enrolment.messages import describe_problem
-from connector.errors import AdapterError
+from connector.errors import AdapterError, OutcomeUnknown
+from connector.services.pin_change import PinChange
 from connector.services.registration import (
     Lookup,
     Registration,
@@ -69,7 +70,7 @@ def answer_registration(turn: Answering, service: RegistrationService) -> Messag
         )
         return _refuse(turn, "change_at_desk" if asked else "asked_too_often")
     if operation == _CHANGE_PIN:
-        return _refuse(turn, "pin_at_desk")
+        return _change_pin(turn, service)
     if operation not in _NEW:
         return turn.refuse(Reason.NOT_SUPPORTED)
     if not _NO_MONEY.fullmatch(turn.request.get("BV")):
@@ -82,15 +83,7 @@ def answer_registration(turn: Answering, service: RegistrationService) -> Messag
     )
     if done.outcome is not RegistrationOutcome.SUBMITTED:
         return turn.refuse(Reason.BAD_REQUEST, message=_explain(turn, done))
-    fields = [
-        ("AO", turn.institution),
-        ("AA", turn.show_patron()),
-        ("XD", ""),
-        ("OK", "1"),
-        ("XK", operation),
-        ("AF", turn.say("registered")),
-    ]
-    return Message("82", {"transaction_date": turn.stamp()}, fields)
+    return _done(turn, "registered")
 
 
 def answer_duplicate_check(turn: Answering, service: RegistrationService) -> Message:
@@ -154,6 +147,38 @@ def read_cells(request: Message, turn: Answering) -> dict[str, str]:
     if _CARD.fullmatch(card):
         cells["card_no"] = card
     return cells
+
+
+def _change_pin(turn: Answering, service: RegistrationService) -> Message:
+    """Answer XK 14: the ILS compares the old PIN and sets the new one, where it can."""
+    exchange = turn.to_exchange()
+    try:
+        became = service.pins.change(
+            turn.library.code, exchange.scanned_patron, turn.request.get("KD"), exchange.context
+        )
+    except OutcomeUnknown:
+        return turn.refuse(Reason.OUTCOME_UNKNOWN)
+    except AdapterError:
+        return turn.refuse(Reason.ILS_UNAVAILABLE)
+    if became is PinChange.CHANGED:
+        return _done(turn, "pin_changed")
+    return (
+        turn.refuse(Reason.PIN_WRONG)
+        if became is PinChange.REFUSED
+        else _refuse(turn, "pin_at_desk")
+    )
+
+
+def _done(turn: Answering, word: str) -> Message:
+    fields = [
+        ("AO", turn.institution),
+        ("AA", turn.show_patron()),
+        ("XD", ""),
+        ("OK", "1"),
+        ("XK", turn.request.get("XK")),
+        ("AF", turn.say(word)),
+    ]
+    return Message("82", {"transaction_date": turn.stamp()}, fields)
 
 
 def _refuse(turn: Answering, word: str) -> Message:
