@@ -10,6 +10,7 @@ back whole (decision 4), and beside our answer about a pupil whatever we do not 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 
 from connector.domain.circulation import Reason
@@ -19,7 +20,7 @@ from connector.domain.wire import WireMessage
 from connector.errors import AdapterError
 from connector.ports.ils import Capability, FeePayment, HoldRequest
 from connector.services.forwarding import Passed
-from connector.services.patrons import PatronAnswer
+from connector.services.patrons import LoanLine, PatronAnswer
 from connector.sip2.codec import Message, format_date, format_patron_status, parse_date
 from connector.sip2.handlers.common import Answering, flag
 from connector.sip2.handlers.passing import add_native, pass_on, texts_of
@@ -51,19 +52,19 @@ def answer_patron(turn: Answering) -> Message:
     if not turn.scanned("AA"):
         return turn.refuse(Reason.UNKNOWN_PATRON)
     exchange = turn.to_exchange()
-    tag = _wanted_list(turn.request) if turn.request.code == "63" else ""
+    wanted = _wanted_lists(turn.request) if turn.request.code == "63" else ()
     try:
         answer = turn.patrons.fetch_information(exchange)
         if isinstance(answer, Passed):
             return _passed(turn, answer)
-        wants_more = answer.enrolled and answer.facts.valid and tag in _LISTS_OF_THE_ILS
+        wants_more = answer.enrolled and answer.facts.valid and _LISTS_OF_THE_ILS & {*wanted}
         listed = turn.patrons.fetch_list(exchange, answer) if wants_more else None
     except AdapterError:
         return turn.refuse(Reason.ILS_UNAVAILABLE)
     if not answer.facts.valid:
         return _unknown(turn, answer)
     if turn.request.code == "63":
-        return _information(turn, answer, tag, listed)
+        return _information(turn, answer, wanted, listed)
     return _status("24", turn, answer)
 
 
@@ -223,12 +224,14 @@ def _status(code: str, turn: Answering, answer: PatronAnswer) -> Message:
 
 
 def _information(
-    turn: Answering, answer: PatronAnswer, tag: str, listed: WireMessage | None
+    turn: Answering, answer: PatronAnswer, wanted: tuple[str, ...], listed: WireMessage | None
 ) -> Message:
     counts = answer.facts.counts
     available = [hold for hold in answer.facts.holds if hold.available]
     waiting = [hold for hold in answer.facts.holds if not hold.available]
-    overdue = [loan for loan in answer.loans if loan.overdue]
+    written = _as_the_ils_writes(turn, answer)
+    loans = _in_the_order_of(written, answer.loans)
+    overdue = [loan for loan in loans if loan.overdue]
     lists_holds = bool(answer.facts.holds) and answer.native is None
     numbers = {
         "hold_count": len(available) if lists_holds else counts.holds or 0,
@@ -249,21 +252,21 @@ def _information(
     fields = [pair for pair in fields if pair[0] != "AF"]
     if answer.limit is not None:
         fields.append(("CB", f"{min(answer.limit, _COUNT_MAX):04d}"))
-    written = _as_the_ils_writes(turn, answer)
     lists: dict[str, list[str]] = {
         "AS": [hold.barcode or hold.title for hold in available],
         "AT": [written.get(loan.barcode, loan.barcode) for loan in overdue],
-        "AU": [written.get(loan.barcode, loan.barcode) for loan in answer.loans],
+        "AU": [written.get(loan.barcode, loan.barcode) for loan in loans],
         "AV": [
             f"{fee.fee_id} {fee.amount:.2f} {fee.description}".strip() for fee in answer.facts.fees
         ],
         "BU": [],
         "CD": [hold.barcode or hold.title for hold in waiting],
     }
-    if listed is not None:
-        fields += [(tag, value) for value in listed.get_all(tag)]
-    elif tag:
-        fields += [(tag, value) for value in _slice(turn.request, lists[tag])]
+    for tag in wanted:
+        if listed is not None and tag in _LISTS_OF_THE_ILS:
+            fields += [(tag, value) for value in listed.get_all(tag)]
+        else:
+            fields += [(tag, value) for value in _slice(turn.request, lists[tag])]
     if not turn.terminal.mask_name:
         personal = (
             ("BD", answer.facts.address),
@@ -288,6 +291,12 @@ def _as_the_ils_writes(turn: Answering, answer: PatronAnswer) -> dict[Barcode, s
     texts = answer.native.get_all("AU") if answer.native else ()
     barcodes = turn.library.barcodes
     return {barcodes.normalise(text.partition(" ")[0]): text for text in texts if text.strip()}
+
+
+def _in_the_order_of(written: Mapping[Barcode, str], loans: Sequence[LoanLine]) -> list[LoanLine]:
+    """Return the loans as the ILS lists them, the others after them: BP and BQ count by it."""
+    places = {barcode: place for place, barcode in enumerate(written)}
+    return sorted(loans, key=lambda loan: places.get(loan.barcode, len(places)))
 
 
 def _person_fields(turn: Answering, answer: PatronAnswer) -> list[tuple[str, str]]:
@@ -321,12 +330,12 @@ def _names_otherwise(turn: Answering) -> bool:
     return named and _can(turn, Capability.FORWARD)
 
 
-def _wanted_list(request: Message) -> str:
-    """Return the tag of the one list that the summary asks for; positions 6 to 9 mean nothing."""
+def _wanted_lists(request: Message) -> tuple[str, ...]:
+    """Return the tags of the lists that the summary asks for: one by the standard, more from some
+    kiosks; positions 6 to 9 mean nothing.
+    """
     summary = request.fixed.get("summary", "")
-    return next(
-        (tag for tag, wanted in zip(_SUMMARY_TAGS, summary, strict=False) if wanted == "Y"), ""
-    )
+    return tuple(tag for tag, wanted in zip(_SUMMARY_TAGS, summary, strict=False) if wanted == "Y")
 
 
 def _slice(request: Message, values: list[str]) -> list[str]:
