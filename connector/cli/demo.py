@@ -1,109 +1,32 @@
 """``onecard demo``: the whole main job on embedded parts, or a playground that stays up.
 
-Nothing here decides or lends: what is shown is what the services answer over TCP. The pupils, the
-books and the library are invented.
+Nothing here builds, decides or lends: ``demo_ground`` builds, and what is shown is what the
+services answer over TCP. The pupils, the books and the libraries are invented.
 """
 
 from __future__ import annotations
 
-import secrets
 import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
-import xlsxwriter
 
 from connector import log
-from connector.bootstrap import Application, build
 from connector.cli.background import BackgroundServer
 from connector.cli.context import Refused, json_option, write_json
-from connector.cli.demo_data import (
-    ADULT_CARD,
-    ADULT_PIN,
-    PUPILS,
-    SampleItem,
-    sample_stock,
-)
-from connector.cli.demo_story import DemoClock, Kiosk, Step, StoryPatron, tell_story
-from connector.domain.enrolment import ConsentScope, SchoolStage
-from connector.domain.ids import IlsPatronId, InstitutionId
-from connector.enrolment.columns import HEADERS, LAYOUTS, Layout
-from connector.plugins.hookspecs import DemoContext
-from connector.ports.ils import PatronInput
-from connector.settings import LogSettings, Settings, parse_settings
+from connector.cli.demo_data import ADULT_CARD
+from connector.cli.demo_ground import HOST, LIBRARIES, Playground, open_playground
+from connector.cli.demo_story import Kiosk, Step, tell_of_two_libraries, tell_story
+from connector.domain.ids import InstitutionId
+from connector.settings import LogSettings
 from connector.sip2.client import Sip2Client
-from connector.storage.crypto import Keyring
-from connector.storage.migrate import upgrade_database
 
 __all__ = ["demo"]
-
-LIBRARY = InstitutionId("FDX")
-LOGIN = "kiosk-1"
-_HOST = "127.0.0.1"
-
-_SETTINGS = f"""\
-# Written by onecard demo. Everything in it is invented.
-[library]
-code = "{LIBRARY}"
-isil = "CN-500230-1"
-name = "龙河县图书馆"
-branches = [{{ code = "main", name = "总馆" }}]
-ils = {{ adapter = "local", demo = true }}
-
-[[library.items.shelving]]
-attribute = "permanent_location"
-pattern = "stack"
-shelving = "closed-stack"
-
-[[library.items.shelving]]
-attribute = "permanent_location"
-pattern = "ref"
-shelving = "reference"
-
-[store]
-url = "sqlite:///onecard.db"
-key_file = "onecard.key"
-
-[sip2]
-host = "{_HOST}"
-
-[[sip2.terminals]]
-login = "{LOGIN}"
-branch = "main"
-location = "main-hall"
-password_file = "kiosk-1.password"
-
-[policy.student]
-effective_from = 2026-09-01
-author = "demonstration"
-max_items = 8
-max_foreign_items = 3
-loan_days = 30
-max_renewals = 1
-renewal_days = 30
-no_renewal_when = ["overdue", "reserved", "violation"]
-loanable_locations = "open-shelf"
-collections = ["children", "adult"]
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class _Playground:
-    """Everything that was built for the demonstration."""
-
-    app: Application
-    clock: DemoClock
-    folder: Path
-    password: str
-    patrons: tuple[StoryPatron, ...]
-    stock: tuple[SampleItem, ...]
 
 
 @click.command(
@@ -126,15 +49,16 @@ Examples:
     "--port", default=0, type=click.IntRange(0, 65535), help="SIP2 port. Default: a free one."
 )
 def demo(stay: bool, as_json: bool, folder: Path | None, port: int) -> None:  # noqa: FBT001
-    """Enrol sample pupils from a spreadsheet, open their cards, and drive a self-check session.
+    """Enrol sample pupils from a spreadsheet, open their cards, and drive two self-check sessions.
 
-    Everything runs on this machine: an embedded library system, a database, SIP2 over TCP on
-    127.0.0.1. All people and books are invented.
+    Everything runs on this machine: a library with an embedded system, one whose system is reached
+    only by SIP2, a database, and TCP on 127.0.0.1. All people and books are invented.
     """
     log.configure(LogSettings(level="error"), stream=sys.stderr)
     quiet = as_json
-    with _working_folder(folder) as where, _playground(where, quiet=quiet) as ground:
-        with BackgroundServer(ground.app, _HOST, port) as server:
+    say = (lambda _text: None) if quiet else click.echo
+    with _working_folder(folder) as where, open_playground(where, say) as ground:
+        with BackgroundServer(ground.app, HOST, port) as server:
             if stay:
                 _stay(ground, server.port, as_json=as_json)
                 return
@@ -162,119 +86,51 @@ def _working_folder(folder: Path | None) -> Iterator[Path]:
     yield folder
 
 
-@contextmanager
-def _playground(folder: Path, *, quiet: bool) -> Iterator[_Playground]:
-    say = (lambda _text: None) if quiet else click.echo
-    settings, password = _write_settings(folder)
-    Keyring.generate().save(settings.store.key_file)
-    upgrade_database(settings.store.url)
-    clock = DemoClock(lambda: datetime.now(UTC))
-    with ExitStack() as stack:
-        app = build(settings, now=clock)
-        stack.callback(app.close)
-        stock = sample_stock()
-        _seed(app, stock)
-        say(f"Library {LIBRARY}: {len(stock)} items in the embedded library system.")
-        sheet = folder / "pupils.xlsx"
-        _write_sheet(sheet)
-        patrons = _enrol(app, sheet, say)
-        yield _Playground(app, clock, folder, password, patrons, stock)
-
-
-def _write_settings(folder: Path) -> tuple[Settings, str]:
-    password = secrets.token_urlsafe(9)
-    secret = folder / "kiosk-1.password"
-    secret.touch(mode=0o600)
-    secret.write_text(password + "\n", encoding="utf-8")
-    (folder / "onecard.toml").write_text(_SETTINGS, encoding="utf-8")
-    return parse_settings(_SETTINGS, base_dir=folder.resolve()), password
-
-
-def _seed(app: Application, stock: Sequence[SampleItem]) -> None:
-    adapter = app.adapters[LIBRARY]
-    app.plugins.seed_demonstration(DemoContext(LIBRARY, adapter, [s.item for s in stock]))
-    adapter.upsert_patron(
-        PatronInput("demo-adult", IlsPatronId(ADULT_CARD), "成年读者", "adult", pin=ADULT_PIN)
-    )
-
-
-def _write_sheet(path: Path) -> None:
-    """Write what a school clerk would upload."""
-    book = xlsxwriter.Workbook(str(path))
-    sheet = book.add_worksheet("学生")
-    columns = LAYOUTS[Layout.A49]
-    sheet.write_row(0, 0, [HEADERS[column][0] for column in columns])
-    for number, pupil in enumerate(PUPILS, start=1):
-        cells = (
-            pupil.id_number,
-            pupil.name,
-            pupil.phone,
-            pupil.guardian_name,
-            pupil.guardian_phone,
-            pupil.class_name,
-            "龙河",
-        )
-        for column, text in enumerate(cells):
-            sheet.write_string(number, column, text)
-    book.close()
-
-
-def _enrol(app: Application, sheet: Path, say: object) -> tuple[StoryPatron, ...]:
-    assert callable(say)  # noqa: S101
-    actor = "demonstration"
-    service = app.enrolment
-    school = service.save_school(LIBRARY, "LH01", "龙河县第一小学", stage=SchoolStage.PRIMARY)
-    report = service.import_roster(sheet, school, actor=actor)
-    if report.batch is None or report.problems:
-        raise Refused("The sample spreadsheet was not taken as it should be.")
-    created = report.batch.rows
-    say(f"Spreadsheet {sheet.name}: {created} rows, batch {report.batch.number}.")
-
-    def everybody() -> tuple[object, ...]:
-        assert report.batch is not None  # noqa: S101
-        return service.list_applications(report.batch)
-
-    service.review(everybody(), actor=actor)  # type: ignore[arg-type]
-    app.consents.record(everybody(), [ConsentScope.CARD], evidence="demo form", actor=actor)  # type: ignore[arg-type]
-    service.approve(everybody(), actor=actor)  # type: ignore[arg-type]
-    opened = app.provisioning(LIBRARY).activate(everybody(), actor=actor)  # type: ignore[arg-type]
-    patrons = []
-    for activation in opened:
-        personal = app.store.people.fetch_personal(activation.application.patron_id)
-        if not activation.card:
-            raise Refused(f"A card was not opened: {activation.outcome}.")
-        patrons.append(
-            StoryPatron(activation.card, activation.pin, personal.id_number, personal.name)
-        )
-    say(f"School review, guardians' consent, library approval: {len(patrons)} cards opened.\n")
-    return tuple(patrons)
-
-
-def _play(ground: _Playground, port: int, *, quiet: bool) -> list[Step]:
-    zone = ground.app.libraries[LIBRARY].zone
-    steps = []
-    with Sip2Client(_HOST, port) as client:
-        client.login(LOGIN, ground.password)
-        kiosk = Kiosk(client, ground.clock, zone)
-        if not quiet:
-            click.echo(f"A self-check machine logs in at {_HOST}:{port} by SIP2.\n")
+def _play(ground: Playground, port: int, *, quiet: bool) -> list[Step]:
+    first, second = LIBRARIES
+    zone = ground.app.libraries[first].zone
+    with _kiosk(ground, port, first) as here, _kiosk(ground, port, second) as there:
         story = tell_story(
-            kiosk,
+            here,
             ground.clock,
             zone=zone,
             patrons=ground.patrons,
             adult=ADULT_CARD,
-            stock=ground.stock,
+            stock=ground.stock[first],
         )
-        for step in story:
-            steps.append(step)
-            if not quiet:
-                mark = "✓" if step.holds else "✗ NOT AS EXPECTED"
-                click.echo(f"{mark} {step.title}\n    > {step.sent}\n    < {step.answer}")
+        told = _show(story, f"A self-check machine of library {first}", port, quiet=quiet)
+        story = tell_of_two_libraries(
+            here,
+            there,
+            ground.clock,
+            zone=zone,
+            patron=ground.patrons[-1],
+            stock=(ground.stock[first], ground.stock[second]),
+        )
+        return told + _show(story, f"\nA second one, of library {second}", port, quiet=quiet)
+
+
+@contextmanager
+def _kiosk(ground: Playground, port: int, code: InstitutionId) -> Iterator[Kiosk]:
+    terminal = ground.terminals[code]
+    with Sip2Client(HOST, port) as client:
+        client.login(terminal.login, terminal.password)
+        yield Kiosk(client, ground.clock, ground.app.libraries[code].zone)
+
+
+def _show(story: Iterator[Step], who: str, port: int, *, quiet: bool) -> list[Step]:
+    if not quiet:
+        click.echo(f"{who} logs in at {HOST}:{port} by SIP2.\n")
+    steps = []
+    for step in story:
+        steps.append(step)
+        if not quiet:
+            mark = "✓" if step.holds else "✗ NOT AS EXPECTED"
+            click.echo(f"{mark} {step.title}\n    > {step.sent}\n    < {step.answer}")
     return steps
 
 
-def _stay(ground: _Playground, port: int, *, as_json: bool) -> None:
+def _stay(ground: Playground, port: int, *, as_json: bool) -> None:
     stop = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stop.set())
@@ -283,33 +139,25 @@ def _stay(ground: _Playground, port: int, *, as_json: bool) -> None:
         write_json(document)
         sys.stdout.flush()
     else:
-        first = ground.patrons[0]
-        click.echo(f"SIP2 on {_HOST}:{port}, login {LOGIN}, password {ground.password}")
-        click.echo(f"Try card {first.card} with PIN {first.pin}, items 30100001 to 30100066.")
+        patron = ground.patrons[0]
+        for code, terminal in ground.terminals.items():
+            items = [s.item.barcode for s in ground.stock[code]]
+            click.echo(
+                f"Library {code}: SIP2 on {HOST}:{port}, login {terminal.login}, "
+                f"password {terminal.password}, items {items[0]} to {items[-1]}."
+            )
+        click.echo(f"Try card {patron.card} with PIN {patron.pin} at both.")
+        login = ground.terminals[LIBRARIES[0]].login
         click.echo(
-            f"onecard sip2 shell --port {port} --login {LOGIN} talks to it. "
+            f"onecard sip2 shell --port {port} --login {login} talks to it. "
             "Ctrl-C ends; files are kept only with --dir."
         )
     stop.wait()
 
 
-def _describe(ground: _Playground, port: int) -> dict[str, object]:
-    library = ground.app.libraries[LIBRARY]
+def _describe(ground: Playground, port: int) -> dict[str, object]:
     return {
-        "libraries": [
-            {
-                "code": LIBRARY,
-                "name": library.name,
-                "isil": library.isil,
-                "sip2": {
-                    "host": _HOST,
-                    "port": port,
-                    "login": LOGIN,
-                    "password": ground.password,
-                    "location": "main-hall",
-                },
-            }
-        ],
+        "libraries": [_describe_library(ground, code, port) for code in LIBRARIES],
         "patrons": [
             {"card": p.card, "pin": p.pin, "id_number": p.id_number, "name": p.name}
             for p in ground.patrons
@@ -317,11 +165,28 @@ def _describe(ground: _Playground, port: int) -> dict[str, object]:
         "items": [
             {
                 "barcode": s.item.barcode,
-                "library": LIBRARY,
+                "library": code,
                 "title": s.title,
                 "language": s.language,
                 "loanable": s.loanable,
             }
-            for s in ground.stock
+            for code in LIBRARIES
+            for s in ground.stock[code]
         ],
+    }
+
+
+def _describe_library(ground: Playground, code: InstitutionId, port: int) -> dict[str, object]:
+    library, terminal = ground.app.libraries[code], ground.terminals[code]
+    return {
+        "code": code,
+        "name": library.name,
+        "isil": library.isil,
+        "sip2": {
+            "host": HOST,
+            "port": port,
+            "login": terminal.login,
+            "password": terminal.password,
+            "location": terminal.location,
+        },
     }

@@ -17,7 +17,14 @@ from connector.sip2.client import Sip2Client
 from connector.sip2.codec import Message, encode, format_date
 from connector.sip2.terminal import WireProfile
 
-__all__ = ["DemoClock", "Kiosk", "Step", "StoryPatron", "tell_story"]
+__all__ = [
+    "DemoClock",
+    "Kiosk",
+    "Step",
+    "StoryPatron",
+    "tell_of_two_libraries",
+    "tell_story",
+]
 
 _ITEM_LIMIT = 8
 _FOREIGN_LIMIT = 3
@@ -87,6 +94,12 @@ class Kiosk:
         return self.client.exchange(
             Message("29", fixed, [("AO", ""), ("AA", patron), ("AB", barcode)])
         )
+
+    def checkin(self, barcode: str) -> Message:
+        """Send 09."""
+        fixed = {"no_block": "N", "transaction_date": self.stamp(), "return_date": self.stamp()}
+        fields = [("AP", ""), ("AO", ""), ("AB", barcode), ("AC", "")]
+        return self.client.exchange(Message("09", fixed, fields))
 
     def hold(self, patron: str, barcode: str) -> Message:
         """Send 15: a hold on this very copy."""
@@ -216,6 +229,86 @@ def tell_story(
         answer,
         ok=False,
     )
+
+
+def tell_of_two_libraries(
+    here: Kiosk,
+    there: Kiosk,
+    clock: DemoClock,
+    *,
+    zone: ZoneInfo,
+    patron: StoryPatron,
+    stock: tuple[Sequence[SampleItem], Sequence[SampleItem]],
+) -> Iterator[Step]:
+    """Play the second part: one pupil, one limit, two libraries.
+
+    Args:
+        here, there: machines of the first library and of the one that is reached only by SIP2.
+        patron: a pupil with nothing on loan.
+        stock: of the first and of the second library.
+    """
+    card = patron.card
+    own, other = (
+        [s.item.barcode for s in items if s.loanable and s.language == "chi"] for items in stock
+    )
+    own_foreign, other_foreign = (
+        [s.item.barcode for s in items if s.loanable and s.language != "chi"] for items in stock
+    )
+    own, own_foreign = own[::-1], own_foreign[::-1]  # the first part took those in front
+    for barcode in [*own[:3], *own_foreign[:2]]:
+        answer = here.checkout(card, barcode)
+        yield _step("5 books at the first library", f"11 AA{card} AB{barcode}", answer, ok=True)
+    barcode = other_foreign[0]
+    answer = there.checkout(card, barcode)
+    yield _step(
+        "the third foreign book, lent by the second", f"11 AA{card} AB{barcode}", answer, ok=True
+    )
+    barcode = other_foreign[1]
+    answer = there.checkout(card, barcode)
+    yield _step(
+        "the fourth foreign book is refused: the limit counts both libraries",
+        f"11 AA{card} AB{barcode}",
+        answer,
+        ok=False,
+    )
+    for barcode in other[:2]:
+        answer = there.checkout(card, barcode)
+        yield _step("the second library lends on", f"11 AA{card} AB{barcode}", answer, ok=True)
+    barcode = other[2]
+    answer = there.checkout(card, barcode)
+    yield _step(
+        "the ninth of both libraries is refused", f"11 AA{card} AB{barcode}", answer, ok=False
+    )
+    clock.advance(10)
+    kept = other[0]
+    answer = there.renew(card, kept)
+    due = (clock().astimezone(zone) + timedelta(days=30)).strftime("%Y%m%d")
+    yield _step(
+        "renewed in the second library's own system",
+        f"29 AA{card} AB{kept}",
+        answer,
+        ok=True,
+        also=answer.get("AH").startswith(due),
+    )
+    answer = there.renew(card, kept)
+    yield _step(
+        "its system would renew again, the policy does not",
+        f"29 AA{card} AB{kept}",
+        answer,
+        ok=False,
+    )
+    answer = there.checkin(kept)
+    left = there.information(card)
+    yield _step(
+        "brought back: the place is free",
+        f"09 AB{kept}",
+        answer,
+        ok=True,
+        also=kept not in left.get_all("AU"),
+    )
+    barcode = other[2]
+    answer = there.checkout(card, barcode)
+    yield _step("so the next book is lent", f"11 AA{card} AB{barcode}", answer, ok=True)
 
 
 def _step(title: str, sent: str, answer: Message, *, ok: bool, also: bool = True) -> Step:
