@@ -1,8 +1,9 @@
-"""Before the first byte of SIP2 on a port behind a balancer: the PROXY header, then TLS if any.
+"""Before the first byte of SIP2, on ports with TLS or a balancer: the PROXY header, then TLS.
 
 What the header says is read by ``proxy_protocol``; who is let in is ``connection``'s to decide.
 Rules:
 
+- who may not connect at all is closed before any handshake, and handshakes count as connections;
 - only a balancer may name another address: who comes from elsewhere is taken as he is, and what he
   sends is SIP2 or TLS;
 - a balancer that sends no header, a wrong one, or none in time, is closed;
@@ -19,7 +20,7 @@ from connector.domain.ids import TerminalId
 from connector.errors import RemoteProtocolError
 from connector.log import get_logger
 from connector.sip2.limits import is_allowed, normalise_address
-from connector.sip2.listener import TLS_HANDSHAKE_S, TLS_SHUTDOWN_S, Listener, ServerState
+from connector.sip2.listener import Listener, ServerState
 from connector.sip2.proxy_protocol import ProxyHeader
 from connector.sip2.terminal import Terminal
 
@@ -28,6 +29,8 @@ __all__ = ["HEADER_TIMEOUT_S", "FrontDoor", "peer_address"]
 _log = get_logger(__name__)
 
 HEADER_TIMEOUT_S = 5.0
+_TLS_HANDSHAKE_S = 10.0
+_TLS_SHUTDOWN_S = 3.0
 
 ConnectionFor = Callable[[str], asyncio.Protocol]
 """Makes the connection of a kiosk at this address."""
@@ -40,7 +43,7 @@ def peer_address(transport: asyncio.BaseTransport) -> str:
 
 
 class FrontDoor(asyncio.BufferedProtocol):
-    """The protocol object of a connection until its header has been read."""
+    """The protocol object of a connection until its header is read and its handshake done."""
 
     def __init__(
         self, state: ServerState, listener: Listener, connection_for: ConnectionFor
@@ -65,7 +68,7 @@ class FrontDoor(asyncio.BufferedProtocol):
         state.doors.add(self)
         if state.stopping or state.counts.is_full(len(state.doors)):
             self._refuse("server_stopping" if state.stopping else "total_limit")
-        elif not is_allowed(self._peer, self._listener.proxy_from):
+        elif not self._is_balancer():
             self._open(self._peer)
         else:
             self._timer = state.loop.call_later(HEADER_TIMEOUT_S, self._refuse, "no_proxy_header")
@@ -109,6 +112,10 @@ class FrontDoor(asyncio.BufferedProtocol):
     def refresh(self, terminals: Mapping[TerminalId, Terminal]) -> None:
         """Nothing is known yet that could have changed."""
 
+    def _is_balancer(self) -> bool:
+        networks = self._listener.proxy_from
+        return bool(networks) and is_allowed(self._peer, networks)
+
     # ── letting in ───────────────────────────────────────────────────────────────────────────────
 
     def _open(self, peer: str) -> None:
@@ -119,14 +126,20 @@ class FrontDoor(asyncio.BufferedProtocol):
         if transport is None or transport.is_closing():
             self._leave()
             return
+        if not is_allowed(peer, self._listener.allow_from):
+            self._peer = peer
+            self._refuse("address_not_allowed")
+            return
+        self._peer = peer
         connection = self._connection_for(peer)
         if self._listener.tls is None:
             self._leave()
             transport.set_protocol(connection)
             connection.connection_made(transport)
-            return
-        transport.pause_reading()
-        self._handshake = self._state.loop.create_task(self._shake_hands(transport, connection))
+        else:
+            transport.pause_reading()
+            shaking = self._shake_hands(transport, connection)
+            self._handshake = self._state.loop.create_task(shaking)
 
     async def _shake_hands(
         self, transport: asyncio.Transport, connection: asyncio.Protocol
@@ -140,11 +153,13 @@ class FrontDoor(asyncio.BufferedProtocol):
                 early,
                 context,
                 server_side=True,
-                ssl_handshake_timeout=TLS_HANDSHAKE_S,
-                ssl_shutdown_timeout=TLS_SHUTDOWN_S,
+                ssl_handshake_timeout=_TLS_HANDSHAKE_S,
+                ssl_shutdown_timeout=_TLS_SHUTDOWN_S,
             )
         except OSError as err:  # ssl.SSLError, time-outs and resets
-            _log.debug("sip2.connection_lost", error=type(err).__name__)
+            reason, error = "tls_failed", type(err).__name__
+            _log.warning("sip2.connection_refused", reason=reason, peer=self._peer, error=error)
+            self._state.on_refused(reason)
             return
         finally:
             self._leave()

@@ -20,10 +20,7 @@ from connector.sip2.limits import ConnectionCounts, Network
 from connector.sip2.login import LoginDesk, TerminalSeats
 from connector.sip2.terminal import Terminal, WireProfile
 
-__all__ = ["TLS_HANDSHAKE_S", "TLS_SHUTDOWN_S", "Listener", "OpenConnection", "ServerState"]
-
-TLS_HANDSHAKE_S = 10.0
-TLS_SHUTDOWN_S = 3.0
+__all__ = ["Listener", "OpenConnection", "ServerState"]
 
 
 @dataclass(slots=True, kw_only=True)

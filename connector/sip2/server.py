@@ -20,7 +20,7 @@ from connector.sip2.connection import Connection
 from connector.sip2.dispatch import Dispatcher, Exchange, MessageHandler, Observer, Work
 from connector.sip2.front_door import FrontDoor
 from connector.sip2.limits import ConnectionCounts, LoginThrottle, Network
-from connector.sip2.listener import TLS_HANDSHAKE_S, TLS_SHUTDOWN_S, Listener, ServerState
+from connector.sip2.listener import Listener, ServerState
 from connector.sip2.login import LoginDesk, TerminalSeats
 from connector.sip2.pool import BoundedPool
 from connector.sip2.replay import ReplayCache
@@ -213,17 +213,13 @@ class Sip2Server:
         def connection_for(peer: str | None = None) -> Connection:
             return Connection(state, listener, peer)
 
-        has_door = bool(proxy_from)
-        at_once = None if has_door else tls
+        has_door = tls is not None or bool(proxy_from)
         listener.server = await state.loop.create_server(
             (lambda: FrontDoor(state, listener, connection_for)) if has_door else connection_for,
             host,
             port,
             backlog=_BACKLOG,
             reuse_address=True,
-            ssl=at_once,
-            ssl_handshake_timeout=None if at_once is None else TLS_HANDSHAKE_S,
-            ssl_shutdown_timeout=None if at_once is None else TLS_SHUTDOWN_S,
         )
         self.listeners.append(listener)
         _log.info("sip2.server_started", port=listener.port)

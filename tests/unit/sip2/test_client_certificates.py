@@ -117,7 +117,7 @@ def test_certificate_of_another_kiosk_is_refused(guarded, contexts, authority, l
 
 
 def test_without_a_certificate_of_the_authority_there_is_no_connection(
-    guarded, contexts, authority, tmp_path, eventually
+    guarded, contexts, authority, tmp_path, eventually, log_lines
 ):
     running, handler = guarded("kiosk-1.lib")
     with pytest.raises((OSError, RemoteProtocolError)):
@@ -126,7 +126,8 @@ def test_without_a_certificate_of_the_authority_there_is_no_connection(
     with pytest.raises((OSError, RemoteProtocolError)):
         log_in(running, contexts[1](*stranger.issue("kiosk-1.lib")[:2]))
     assert handler.logins == []
-    eventually(lambda: running.server.connections == 0)
+    eventually(lambda: log_lines.getvalue().count("tls_failed") == 2)
+    assert running.server.connections == 0
 
 
 def test_terminal_with_a_certificate_cannot_use_the_plain_port(

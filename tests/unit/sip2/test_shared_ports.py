@@ -117,6 +117,22 @@ def test_each_port_has_its_own_networks(two_ports, connect):
     assert connect(running.port).ask(LOGIN) == b"941\r"
 
 
+def test_address_is_looked_at_before_any_handshake(two_ports, connect, tls_pair):
+    running, _, _ = two_ports()
+    closed = running.listen(tls=tls_pair[0], allow_from=(ip_network("10.0.0.0/8"),))
+    assert connect(closed.port).is_closed()
+
+
+def test_handshakes_that_do_not_end_count_as_connections(two_ports, connect, secure, eventually):
+    running, tls, _ = two_ports(max_connections=2)
+    waiting = [connect(tls.port) for _ in range(2)]
+    eventually(lambda: len(running.server._state.doors) == 2)
+    assert connect(tls.port).is_closed()
+    waiting[0].sock.close()
+    eventually(lambda: len(running.server._state.doors) == 1)
+    assert secure(tls).login("kiosk1", "secret")
+
+
 def test_stop_closes_every_port(two_ports, connect):
     running, tls, _ = two_ports()
     running.stop()
