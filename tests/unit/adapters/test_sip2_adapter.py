@@ -530,7 +530,7 @@ def test_a_message_is_handed_on_with_all_it_has(bench):
 
 
 def test_only_reads_are_handed_on_twice(bench):
-    adapter = bench.open(failures=50)
+    adapter = bench.open(failures=50, features={"block_patron": True})
     for code, times in (("63", 2), ("17", 2), ("35", 1), ("65", 1), ("01", 1)):
         bench.ils.answers[code] = lambda _: None
         with pytest.raises(OutcomeUnknown):
