@@ -2,8 +2,8 @@
 
 Nothing here decides; ``connector.services.registration`` does. Rules —
 
-- what a machine sends and the programme does not ask for is dropped at once: password, address,
-  e-mail, sex, birth date, ethnicity, reader type, dates, remarks;
+- what a machine sends and the programme does not ask for is dropped at once: card number, password,
+  address, e-mail, sex, birth date, ethnicity, reader type, dates, remarks;
 - ``OK1`` says that the application is there; there is no card number in the answer, AA goes back as
   it came;
 - a student card has no deposit (A24): 81 with XK 01 is taken where BV is empty or zero, and refused
@@ -17,14 +17,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import date
 from typing import Final
 
 from connector.domain.circulation import Reason
-from connector.domain.identity import (
-    IdentityProblem,
-    normalise_identifier,
-    parse_student_number,
-)
+from connector.domain.identity import IdentityProblem, parse_student_number
 from connector.enrolment.columns import HEADERS
 from connector.enrolment.messages import describe_problem
 from connector.errors import AdapterError, OutcomeUnknown
@@ -47,8 +44,6 @@ _CHANGE_PIN: Final = "14"
 _BY_CARD, _BY_NUMBER = "0", "1"
 _SEPARATOR: Final = "]]"
 _NO_MONEY: Final = re.compile(r"\s*(?:0+(?:\.0*)?)?\s*", re.ASCII)
-_CARD: Final = re.compile(r"[0-9A-Za-z-]{1,14}", re.ASCII)
-"""Shorter than any identity number, so that a mistyped one is not kept as a card number."""
 
 _WORDS: Final[Mapping[RegistrationOutcome, str]] = {
     RegistrationOutcome.SUBMITTED: "registered",
@@ -78,7 +73,7 @@ def answer_registration(turn: Answering, service: RegistrationService) -> Messag
     done = service.apply(
         turn.library.code,
         (turn.terminal.school, turn.request.get("AM")),
-        read_cells(turn.request, turn),
+        read_cells(turn.request, turn.library.today(turn.now)),
         terminal=turn.terminal.terminal_id,
     )
     if done.outcome is not RegistrationOutcome.SUBMITTED:
@@ -129,24 +124,19 @@ def answer_find_cards(turn: Answering, service: RegistrationService) -> Message:
     return Message("86", {"transaction_date": turn.stamp()}, fields)
 
 
-def read_cells(request: Message, turn: Answering) -> dict[str, str]:
+def read_cells(request: Message, today: date) -> dict[str, str]:
     """Return what the programme asks for, by column key, of what a machine sent.
 
-    A student registry number may stand in XO; the number that a machine proposes as card (AA) is
-    left out when it may be an identity number.
+    A student registry number may stand in XO. AA is dropped too: the library numbers the cards, and
+    what stands there may be a telephone or identity number.
     """
     number = request.get("XO").strip()
-    today = turn.library.today(turn.now)
     is_student = not isinstance(parse_student_number(number, today=today), IdentityProblem)
-    cells = {
+    return {
         "name": request.get("AE").strip(),
         "student_no" if is_student else "id_number": number,
         "phone": request.get("MP").strip() or request.get("BP").strip(),
     }
-    card = normalise_identifier(request.get("AA"))
-    if _CARD.fullmatch(card):
-        cells["card_no"] = card
-    return cells
 
 
 def _change_pin(turn: Answering, service: RegistrationService) -> Message:
