@@ -224,7 +224,7 @@ def test_registration_at_a_kiosk_is_refused_in_its_own_pair(
     answer = shelf.kiosk.ask(code, {}, *fields)
     assert answer.code == f"{int(code) + 1}"
     assert answer.get(tag) == value
-    assert answer.get("AF") == "系统不支持此功能"
+    assert answer.get("AF") == "本机不提供此功能"
 
 
 def test_a_number_that_only_the_ils_knows_does_not_lead_round_the_policy(shelf: Shelf) -> None:

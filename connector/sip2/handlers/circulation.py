@@ -74,6 +74,7 @@ def answer_checkin(turn: Answering, service: CirculationService) -> Message:
     if result is not None and result.native is not None and not elsewhere:
         passed = pass_on(turn, without_pupil(turn, result.native))
         if passed is not None:
+            turn.turn.reason = answer.reason or ""
             return passed
     if not answer.ok:
         refused = turn.refuse(
@@ -102,7 +103,10 @@ def answer_checkin(turn: Answering, service: CirculationService) -> Message:
 def _pass_on(turn: Answering, answer: CirculationAnswer) -> Message | None:
     """Return the ILS's own answer to somebody whom we did not enrol, if it speaks SIP2."""
     native = answer.result.native if answer.result else None
-    return pass_on(turn, native) if answer.passed_through and native is not None else None
+    if not answer.passed_through or native is None:
+        return None
+    turn.turn.reason = answer.reason or ""
+    return pass_on(turn, native)
 
 
 def _checkin_fields(
