@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters.local.sip2_server import LocalSip2Server
 from connector.domain.ids import IlsPatronId
 from tests.support.shelf import CODE, EVERYTHING, Shelf
 from tests.support.world import PASSWORD, World
@@ -46,3 +47,11 @@ def gateway_server(shelf: Shelf) -> GatewayServer:
     return GatewayServer(
         shelf.world.server.port, f"kiosk-{CODE}", PASSWORD, CODE, "S1", "2468", "B1"
     )
+
+
+@pytest.fixture
+def local_server(shelf: Shelf) -> Iterator[GatewayServer]:
+    """The embedded ILS's own SIP2 server, without any gateway."""
+    shelf.ils.charge_fee(IlsPatronId("S1"), Decimal("1.50"))
+    with LocalSip2Server(shelf.ils, logins={"kiosk": "secret"}) as server:
+        yield GatewayServer(server.port, "kiosk", "secret", CODE, "S1", "2468", "B1")

@@ -56,7 +56,9 @@ print("STEPS " + json.dumps(steps))
 """
 
 
-def test_visit(gateway_server, tmp_path):
+@pytest.mark.parametrize("server", ["gateway_server", "local_server"])
+def test_visit(server, request, tmp_path):
+    gateway_server = request.getfixturevalue(server)
     done = subprocess.run(
         [sys.executable, "-c", VISIT, json.dumps(vars(gateway_server))],
         cwd=tmp_path,
