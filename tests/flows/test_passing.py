@@ -379,3 +379,76 @@ def test_an_ils_without_65_is_told_of_each_loan(make: Make) -> None:
     assert (answer.code, answer.get_all("BM")) == ("66", ["B2"])
     assert library.ils.counts["65"] == 0
     assert library.ils.counts["29"] == 1
+
+
+# -- cards, modes, notes ---------------------------------------------------------------------------
+
+KEEPS_CARDS = {"features": {"block_patron": True, "patron_enable": True}}
+MAY_KEEP_CARDS = "permissions = ['block_patron', 'enable_patron']"
+
+
+def test_a_card_is_kept_with_the_words_of_the_terminal(make: Make) -> None:
+    library = make(settings=KEEPS_CARDS, terminal=MAY_KEEP_CARDS)
+    library.enrol("S1", ils_number="700123")
+    for card, number in (("A9", "A9"), ("S1", "700123")):
+        fields = [("ZZ", "1"), ("AA", number), ("AE", "王小明"), ("BL", "Y"), ("AF", "已停用")]
+        library.ils.once(
+            "01", Message("24", {"patron_status": "YYYY          "}, fields, in_order=True)
+        )
+        library.says("64", {"patron_status": "YYYY          "}, *fields)
+        answer = library.kiosk.ask("01", {"card_retained": "Y"}, ("AL", "拾到"), ("AA", card))
+        assert answer.fixed["patron_status"].startswith("YYYY")
+        assert (answer.get("AA"), answer.get("ZZ"), answer.get("AF")) == (card, "1", "已停用")
+        sent = library.ils.last("01")
+        assert (sent.get("AA"), sent.get("AL"), sent.fixed["card_retained"]) == (
+            number,
+            "拾到",
+            "Y",
+        )
+    assert library.ils.counts["01"] == 2
+
+
+def test_a_card_is_enabled_once(make: Make) -> None:
+    library = make(settings=KEEPS_CARDS, terminal=MAY_KEEP_CARDS)
+    library.enrol("S1", ils_number="700123")
+    library.says("26", {"patron_status": FREE}, *PUPIL, ("ZZ", "1"))
+    library.says("64", {"patron_status": FREE}, *PUPIL)
+    answer = library.kiosk.ask("25", {}, ("AA", "S1"))
+    assert (answer.code, answer.fixed["patron_status"], answer.get("ZZ")) == ("26", FREE, "1")
+    assert library.ils.counts["25"] == 1
+
+
+@pytest.mark.parametrize("mode", ["observe", "bypass"])
+def test_a_pupil_where_the_policy_only_watches(make: Make, mode: str) -> None:
+    library = make(modes={CODE: mode}, terminal="mask_name = false")
+    library.enrol("S1")
+    library.says(
+        "64", {"patron_status": "YYYY          "}, ("ZZ", "1"), ("AA", "S1"), ("CB", "0030")
+    )
+    said = library.raw(f"63019{library.now}          AOK|AAS1|")
+    assert said.startswith("64YYYY")
+    assert said.endswith("ZZ1|AAS1|CB0030|AOK|AE|")
+
+
+def test_renew_all_passes_whole_in_observe_mode_and_is_judged_and_learnt(make: Make) -> None:
+    library = make(modes={CODE: "observe"}, policy="max_renewals = 0")
+    library.enrol("S1")
+    held = [("AA", "S1"), ("AE", "张小江"), ("BL", "Y"), ("AU", "B1")]
+    library.says("64", counted(charged=1), *held)
+    library.says("66", {"ok": "1", "renewed_count": "0001"}, ("ZZ", "1"), ("BM", "B1"), ("AO", "I"))
+    said = library.raw(f"65{library.now}AOK|AAS1|")
+    assert said.startswith("6610001")
+    assert said.endswith("ZZ1|BMB1|AOK|")
+    verbs = [row["verb"] for row in library.world.rows("event")]
+    assert "would_refuse" in verbs
+    assert [row["renewals"] for row in library.world.rows("loan")] == [1]
+    assert library.ils.counts["29"] == 0
+
+
+def test_what_an_adult_renews_is_noted_without_a_person(library: PassingWorld) -> None:
+    library.says("64", {"patron_status": FREE}, ("AA", "A9"), ("BL", "Y"), ("AE", "x"))
+    library.says("66", {"ok": "1", "renewed_count": "0002"}, ("BM", "B1"), ("BM", "B2"))
+    library.raw(f"65{library.now}AOK|AAA9|")
+    events = [row for row in library.world.rows("event") if row["verb"] == "renew"]
+    assert sorted(str(row["barcode"]) for row in events) == ["B1", "B2"]
+    assert all(row["person_id"] is None for row in events)
