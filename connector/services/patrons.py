@@ -45,6 +45,7 @@ from connector.services.desk import (
 )
 from connector.services.facts import PatronView, count_quota
 from connector.services.forwarding import Passed, can_forward, forward
+from connector.services.holds import find_out_cancelled, find_out_placed
 from connector.services.payments import PaymentService
 
 __all__ = ["LoanLine", "PatronAnswer", "PatronService"]
@@ -53,6 +54,7 @@ _log = get_logger(__name__)
 _T = TypeVar("_T")
 
 _Act = Callable[[IlsAdapter, IlsPatronId, Exchange], _T]
+_FindOut = Callable[[IlsAdapter, IlsPatronId], _T | None]
 """Gets the ILS, the number that it knows the patron by, and the exchange as it may be told."""
 
 _DENIED = frozenset(
@@ -228,6 +230,7 @@ class PatronService:
         return self._forward_or(
             exchange,
             lambda adapter, patron, told: adapter.place_hold(patron, request, told.context),
+            find_out=lambda adapter, patron: find_out_placed(adapter, patron, request),
         )
 
     def cancel_hold(self, exchange: Exchange, request: HoldRequest) -> HoldResult | Passed | Reason:
@@ -236,6 +239,7 @@ class PatronService:
             exchange,
             lambda adapter, patron, told: adapter.cancel_hold(patron, request, told.context),
             even_barred=True,
+            find_out=lambda adapter, patron: find_out_cancelled(adapter, patron, request),
         )
 
     def pay_fee(self, exchange: Exchange, payment: FeePayment) -> FeeResult | Reason:
@@ -294,23 +298,37 @@ class PatronService:
         return self._desk.adapters[institution]
 
     def _for_patron(
-        self, exchange: Exchange, act: _Act[_T], *, even_barred: bool = False
+        self,
+        exchange: Exchange,
+        act: _Act[_T],
+        *,
+        even_barred: bool = False,
+        find_out: _FindOut[_T] | None = None,
     ) -> _T | Reason:
-        """Do something in the ILS for whoever was scanned."""
+        """Do something in the ILS for whoever was scanned.
+
+        Args:
+            find_out: asks the ILS once, after an unknown outcome; None = it cannot be told.
+        """
         ready = self._make_ready(exchange, even_barred=even_barred)
         if isinstance(ready, Reason):
             return ready
         try:
             return act(ready.adapter, ready.patron, ready.told)
         except OutcomeUnknown:
-            return Reason.OUTCOME_UNKNOWN
+            return _not_confirmed(ready, find_out)
 
     def _forward_or(
-        self, exchange: Exchange, act: _Act[_T], *, even_barred: bool = False
+        self,
+        exchange: Exchange,
+        act: _Act[_T],
+        *,
+        even_barred: bool = False,
+        find_out: _FindOut[_T] | None = None,
     ) -> _T | Passed | Reason:
         """Hand the terminal's message on where the ILS takes it; else do it as ``_for_patron``."""
         if not can_forward(self._desk, exchange):
-            return self._for_patron(exchange, act, even_barred=even_barred)
+            return self._for_patron(exchange, act, even_barred=even_barred, find_out=find_out)
         ready = self._make_ready(exchange, even_barred=even_barred)
         if isinstance(ready, Reason):
             return ready
@@ -319,7 +337,7 @@ class PatronService:
             if native is None:
                 return act(ready.adapter, ready.patron, ready.told)
         except OutcomeUnknown:
-            return Reason.OUTCOME_UNKNOWN
+            return _not_confirmed(ready, find_out)
         return Passed(native, ready.enrolled)
 
     def _make_ready(self, exchange: Exchange, *, even_barred: bool) -> _Ready | Reason:
@@ -343,6 +361,12 @@ class PatronService:
             told = replace(exchange, context=context_for_ils(exchange))
             ready = _Ready(adapter, patron, told, enrolled=True)
         return Reason.ILS_UNAVAILABLE if exchange.slot.is_expired else ready
+
+
+def _not_confirmed(ready: _Ready, find_out: _FindOut[_T] | None) -> _T | Reason:
+    """Ask the ILS once what it has done, where it can tell; nothing is sent again."""
+    found = find_out(ready.adapter, ready.patron) if find_out is not None else None
+    return Reason.OUTCOME_UNKNOWN if found is None else found
 
 
 def _pin_bar(adapter: IlsAdapter, patron: IlsPatronId, exchange: Exchange) -> Reason | None:

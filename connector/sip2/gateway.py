@@ -52,6 +52,10 @@ __all__ = ["Gateway"]
 _log = get_logger(__name__)
 
 
+_CHANGES = frozenset({"11", "09", "29", "65", "37", "15", "01", "25", "19"})
+"""What may have been done although no answer came."""
+
+
 class Gateway:
     """Answers the requests of all terminals; called from many threads.
 
@@ -150,7 +154,7 @@ class Gateway:
         turn = self._answering(request, exchange)
         if request.code == "99":
             return self._status.answer_late(turn)
-        unknown = request.code in {"11", "09", "29", "65", "37"}
+        unknown = request.code in _CHANGES
         return turn.refuse(Reason.OUTCOME_UNKNOWN if unknown else Reason.ILS_UNAVAILABLE)
 
     def _answering(self, request: Message, exchange: Exchange) -> Answering:

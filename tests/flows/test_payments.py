@@ -32,6 +32,7 @@ class Counter:
         self.kiosk = world.kiosk()
 
     def pay(self, amount: str = "1.00", transaction: str = "") -> Message:
+        self.world.clock.advance(seconds=1)  # the same frame again would be a retransmission
         fields = [("AA", "S1"), ("AC", ""), ("BV", amount)]
         if transaction:
             fields.append(("BK", transaction))

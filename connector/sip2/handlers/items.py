@@ -10,7 +10,7 @@ from __future__ import annotations
 from connector.domain.circulation import Reason
 from connector.domain.ids import ItemId
 from connector.domain.item import IlsItem
-from connector.errors import AdapterError
+from connector.errors import AdapterError, OutcomeUnknown
 from connector.ports.ils import Capability
 from connector.services.facts import FactReader
 from connector.sip2.codec import Message, format_date
@@ -97,6 +97,8 @@ def answer_item_status(turn: Answering, facts: FactReader) -> Message:
             return passed
         stored = adapter.update_item_status(barcode, turn.request.get("CH"))
         item = adapter.fetch_item(barcode) if stored else None
+    except OutcomeUnknown:
+        return turn.refuse(Reason.OUTCOME_UNKNOWN)
     except AdapterError:
         return turn.refuse(Reason.ILS_UNAVAILABLE)
     if not stored:
