@@ -452,3 +452,15 @@ def test_what_an_adult_renews_is_noted_without_a_person(library: PassingWorld) -
     events = [row for row in library.world.rows("event") if row["verb"] == "renew"]
     assert sorted(str(row["barcode"]) for row in events) == ["B1", "B2"]
     assert all(row["person_id"] is None for row in events)
+
+
+@pytest.mark.parametrize("card", ["A9", "S1"])
+def test_a_greeting_does_not_tell_the_name_that_is_masked(make: Make, card: str) -> None:
+    library = make()
+    library.enrol("S1", ils_number="700123")
+    greeting = [("AF", "欢迎，张小江！"), ("AG", "张小江 3册"), ("DJ", "张小江"), ("AF", "您好")]
+    library.says("64", counted(), ("AA", card), ("AE", "张小江"), ("BL", "Y"), *greeting)
+    answer = library.kiosk.information(card)
+    assert "张小江" not in "".join(value for _, value in answer.fields)
+    assert answer.get_all("AF") == ["欢迎，张*！", "您好"]
+    assert (answer.get("AG"), answer.get("DJ")) == ("张* 3册", "张*")

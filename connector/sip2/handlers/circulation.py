@@ -150,7 +150,7 @@ def _loan_answer(code: str, turn: Answering, answer: CirculationAnswer, word: st
     native = result.native if result else None
     if not answer.ok:
         reason = answer.reason or Reason.ILS_REFUSED
-        message = next(iter(texts_of(native)), "") if native is not None else answer.message
+        message = next(iter(texts_of(turn, native)), "") if native is not None else answer.message
         refused = turn.refuse(reason, message=message, limit=answer.limit)
         refused.fields = [
             (tag, answer.title if tag == "AJ" and not value else value)

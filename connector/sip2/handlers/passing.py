@@ -4,9 +4,9 @@ Nothing here decides or asks an ILS. Rules: decisions 4, 14, 16 —
 
 - what the policy has no opinion about passes in order, with all repeats and unknown tags; AO is the
   terminal's own, AB goes back as scanned where it is the same item;
-- what a terminal may show holds for everybody: names are masked and personal tags left out where
-  its ``mask_name`` is on, identity numbers where its ``mask_id`` is, and who waits for an item is
-  told to staff only; passwords never pass;
+- what a terminal may show holds for everybody: names are masked (in screen messages too) and
+  personal tags left out where its ``mask_name`` is on, identity numbers where its ``mask_id`` is,
+  and who waits for an item is told to staff only; passwords never pass;
 - beside an answer of ours only what we do not say ourselves is added, after it.
 """
 
@@ -25,6 +25,7 @@ from connector.sip2.tags import PERSONAL_TAGS, SECRET_TAGS, WAITING_TAGS
 __all__ = ["add_native", "pass_on", "texts_of", "without_pupil"]
 
 _ABOUT_ITEMS = frozenset({"10", "18"})
+_TEXTS = frozenset({"AF", "AG"})
 _OURS = frozenset({"AO", "AA", "AB", "AE", "AF", "BL", "CQ"})
 
 
@@ -73,7 +74,7 @@ def add_native(
     have = {tag for tag, _ in ours.fields}
     ours.fields += [(tag, value) for tag, value in theirs if tag not in have]
     said = ours.get_all("AF")
-    ours.fields += [("AF", text) for text in texts_of(native) if text not in said]
+    ours.fields += [("AF", text) for text in texts_of(turn, native) if text not in said]
     return ours
 
 
@@ -87,9 +88,10 @@ def without_pupil(turn: Answering, native: WireMessage) -> WireMessage:
     return replace(native, fields=tuple(pair for pair in native.fields if pair[0] != "AA"))
 
 
-def texts_of(native: WireMessage) -> tuple[str, ...]:
-    """Return the ILS's screen messages that say something."""
-    return tuple(text for text in native.get_all("AF") if text.strip())
+def texts_of(turn: Answering, native: WireMessage) -> tuple[str, ...]:
+    """Return the ILS's screen messages that say something, as this terminal may show them."""
+    fields = _visible(turn, native)
+    return tuple(value for tag, value in fields if tag == "AF" and value.strip())
 
 
 def _visible(turn: Answering, native: WireMessage) -> Iterator[tuple[str, str]]:
@@ -98,6 +100,7 @@ def _visible(turn: Answering, native: WireMessage) -> Iterator[tuple[str, str]]:
     hidden = SECRET_TAGS | (PERSONAL_TAGS if terminal.mask_name else frozenset())
     if native.code in _ABOUT_ITEMS:
         hidden = hidden - WAITING_TAGS if turn.is_staff else hidden | WAITING_TAGS
+    name = native.get("AE").strip() if terminal.mask_name else ""
     for tag, value in native.fields:
         if tag in hidden:
             continue
@@ -107,7 +110,9 @@ def _visible(turn: Answering, native: WireMessage) -> Iterator[tuple[str, str]]:
             yield tag, turn.show_number(value)
         elif tag == "AB":
             yield tag, turn.request.get("AB") if value == turn.item else value
-        elif tag in {"AE", "DA"}:
+        elif tag in {"AE", "DA"} or (name and value.strip() == name):
             yield tag, turn.show_name(value)
+        elif tag in _TEXTS and len(name) > 1 and name in value:
+            yield tag, value.replace(name, turn.show_name(name))
         else:
             yield tag, value

@@ -51,14 +51,13 @@ def answer_patron(turn: Answering) -> Message:
     """Answer 23 with 24 and 63 with 64."""
     if not turn.scanned("AA"):
         return turn.refuse(Reason.UNKNOWN_PATRON)
-    exchange = turn.to_exchange()
     wanted = _wanted_lists(turn.request) if turn.request.code == "63" else ()
     try:
-        answer = turn.patrons.fetch_information(exchange)
+        answer = turn.patrons.fetch_information(turn.to_exchange())
         if isinstance(answer, Passed):
             return _passed(turn, answer)
         wants_more = answer.enrolled and answer.facts.valid and _LISTS_OF_THE_ILS & {*wanted}
-        listed = turn.patrons.fetch_list(exchange, answer) if wants_more else None
+        listed = turn.patrons.fetch_list(turn.to_exchange(), answer) if wants_more else None
     except AdapterError:
         return turn.refuse(Reason.ILS_UNAVAILABLE)
     if not answer.facts.valid:
@@ -197,7 +196,7 @@ def _passed(turn: Answering, passed: Passed) -> Message:
 
 def _unknown(turn: Answering, answer: PatronAnswer) -> Message:
     """Refuse a card that the ILS does not know, with its own words."""
-    words = texts_of(answer.native) if answer.native else (answer.facts.message,)
+    words = texts_of(turn, answer.native) if answer.native else (answer.facts.message,)
     refused = turn.refuse(Reason.UNKNOWN_PATRON, message=next(iter(words), ""))
     return add_native(turn, refused, answer.native, without=_NOT_BESIDE[refused.code])
 
