@@ -5,6 +5,7 @@ Nothing here talks to one.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from zoneinfo import ZoneInfo
 
@@ -15,7 +16,7 @@ from connector.domain.library import Library
 from connector.errors import ConfigurationError, ConnectorError
 from connector.ports.clock import Clock, utc_now
 from connector.ports.ils import AdapterContext, AdapterSpec, IlsAdapter
-from connector.settings import LibrarySettings, Settings, TerminalSettings
+from connector.settings import LibrarySettings, Settings, TerminalSettings, TlsSettings
 from connector.sip2.profiles import check_profile
 from connector.sip2.terminal import (
     ChecksumPolicy,
@@ -24,10 +25,12 @@ from connector.sip2.terminal import (
     TerminalKind,
     WireProfile,
 )
+from connector.sip2.tls import build_server_context
 
 __all__ = [
     "build_adapter",
     "build_adapters",
+    "build_context",
     "build_terminal",
     "build_terminals",
     "close_all",
@@ -91,6 +94,11 @@ def close_all(adapters: Mapping[InstitutionId, IlsAdapter]) -> None:
     """Let the adapters give back what they hold."""
     for adapter in adapters.values():
         adapter.close()
+
+
+def build_context(tls: TlsSettings) -> ssl.SSLContext:
+    """Build what the TLS port needs; raises ``ConfigurationError`` for files of no use."""
+    return build_server_context(tls.cert_file, tls.key_file, tls.client_ca_file)
 
 
 def build_terminals(

@@ -1,4 +1,5 @@
-"""Taking over a changed settings file while the program runs: terminals, screen messages, networks.
+"""Taking over a changed settings file while the program runs: terminals, screen messages, networks,
+certificates.
 
 Nothing here waits or watches. Rules:
 
@@ -9,6 +10,7 @@ Nothing here waits or watches. Rules:
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +18,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from connector.bootstrap.application import Application
-from connector.bootstrap.edges import build_terminals, screen_messages
+from connector.bootstrap.edges import build_context, build_terminals, screen_messages
 from connector.domain.ids import TerminalId
 from connector.errors import ConfigurationError
 from connector.log import get_logger
@@ -28,17 +30,32 @@ __all__ = ["NewSettings", "Reloader", "find_restarts"]
 
 _log = get_logger(__name__)
 
-_AT_ONCE = frozenset({"sip2.terminals", "sip2.messages", "sip2.allow_from", "sip2.tls.allow_from"})
+_AT_ONCE = frozenset(
+    {
+        "sip2.terminals",
+        "sip2.messages",
+        "sip2.allow_from",
+        "sip2.tls.allow_from",
+        "sip2.tls.cert_file",
+        "sip2.tls.key_file",
+        "sip2.tls.client_ca_file",
+    }
+)
 
 Stamp = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class NewSettings:
-    """A file that was read and found to be right."""
+    """A file that was read and found to be right.
+
+    Attributes:
+        tls: from the files as they are now; None without a TLS port.
+    """
 
     settings: Settings = field(repr=False)
     terminals: Mapping[TerminalId, Terminal]
+    tls: ssl.SSLContext | None = None
 
 
 class Reloader:
@@ -55,7 +72,8 @@ class Reloader:
         self._seen = self._at_last_look = self._stamp()
 
     def has_changed(self) -> bool:
-        """Say whether the file, or one with a terminal's password, is another than the last time.
+        """Say whether the file, or one with a terminal's password or a certificate, is another than
+        the last time.
 
         A file is left alone until it looks the same twice: it may be half written.
         """
@@ -71,10 +89,11 @@ class Reloader:
             settings = load_settings(self._path)
             self._check_libraries(settings)
             terminals = build_terminals(settings, self._app.libraries)
+            context = None if settings.sip2.tls is None else build_context(settings.sip2.tls)
         except ConfigurationError as err:
             _log.error("settings.reload_refused", error=err.message, remedy=err.remedy)
             return None
-        return NewSettings(settings, terminals)
+        return NewSettings(settings, terminals, context)
 
     def apply(self, new: NewSettings, server: Sip2Server) -> None:
         """Take over what may change while the program runs."""
@@ -86,6 +105,7 @@ class Reloader:
                 listener.allow_from = sip2.allow_from
             elif sip2.tls is not None:
                 listener.allow_from = sip2.tls.allow_from
+                listener.tls = new.tls or listener.tls
         server.refresh(new.terminals)
         self._settings = new.settings
         self._seen = self._at_last_look = self._stamp()
@@ -109,13 +129,17 @@ class Reloader:
                 )
 
     def _stamp(self) -> Stamp:
-        data_dir = self._settings.data_dir
-        passwords = [
+        data_dir, sip2 = self._settings.data_dir, self._settings.sip2
+        paths = [self._path]
+        paths += [
             data_dir / terminal.password_file
-            for terminal in self._settings.sip2.terminals
+            for terminal in sip2.terminals
             if terminal.password_file is not None
         ]
-        return tuple(_look(path) for path in (self._path, *passwords))
+        if sip2.tls is not None:
+            paths += [sip2.tls.cert_file, sip2.tls.key_file]
+            paths += [sip2.tls.client_ca_file] if sip2.tls.client_ca_file else []
+        return tuple(_look(path) for path in paths)
 
 
 def find_restarts(running: Settings, wanted: Settings) -> tuple[str, ...]:

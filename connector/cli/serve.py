@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from connector.bootstrap import Application
+from connector.bootstrap.edges import build_context
 from connector.cli.reload import reloading
 from connector.cli.status_page import Readiness, StoreCollector, serve_status
 from connector.cli.worker import working
@@ -24,7 +25,6 @@ from connector.sip2.handlers.status import find_greeter
 from connector.sip2.limits import Network
 from connector.sip2.profiles import profile_before_login
 from connector.sip2.server import Sip2Server
-from connector.sip2.tls import build_server_context
 
 __all__ = ["running_server", "serve"]
 
@@ -75,7 +75,7 @@ async def _run(app: Application, config: Path, parts: frozenset[str], drain_s: f
             if "worker" in parts:
                 await stack.enter_async_context(working(app))
             if serves_kiosks:
-                await stack.enter_async_context(listening(app, config, drain_s))
+                await stack.enter_async_context(listening(app, drain_s, config))
                 ready.listening = True
             await stop.wait()
             ready.draining = True
@@ -108,8 +108,13 @@ def _status_page(app: Application, ready: Readiness) -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def listening(app: Application, config: Path, drain_s: float) -> AsyncIterator[None]:
-    """Listen for kiosks on every port of the settings, and follow their changes in the file.
+async def listening(
+    app: Application, drain_s: float, config: Path | None = None
+) -> AsyncIterator[None]:
+    """Listen for kiosks on every port of the settings.
+
+    Args:
+        config: the file whose changes are followed; None = they are not.
 
     Raises:
         ConfigurationError: a port is taken, or a file of ``[sip2.tls]`` cannot be used.
@@ -118,7 +123,7 @@ async def listening(app: Application, config: Path, drain_s: float) -> AsyncIter
     tls = sip2.tls
     context = None
     if tls is not None:
-        context = build_server_context(tls.cert_file, tls.key_file, tls.client_ca_file)
+        context = build_context(tls)
     async with contextlib.AsyncExitStack() as stack:
         with _naming("SIP2", sip2.host, sip2.port):
             running = running_server(app, sip2.host, sip2.port, drain_s=drain_s)
@@ -134,7 +139,8 @@ async def listening(app: Application, config: Path, drain_s: float) -> AsyncIter
                     proxy_from=_balancers(sip2),
                 )
             click.echo(f"SIP2 over TLS on {sip2.host}:{secure.port}. Ctrl-C ends.", err=True)
-        await stack.enter_async_context(reloading(app, config, server))
+        if config is not None:
+            await stack.enter_async_context(reloading(app, config, server))
         yield
 
 

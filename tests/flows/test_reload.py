@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -18,6 +20,7 @@ import pytest
 from connector.sip2.client import Sip2Client
 from connector.sip2.codec import Message
 from connector.sip2.terminal import WireProfile
+from tests.support.certificates import Authority
 
 ONECARD = [sys.executable, "-c", "from connector.cli.main import main; main()"]
 STATUS = Message("99", {"status_code": "0", "protocol_version": "2.00"}, [])
@@ -28,10 +31,12 @@ SECOND = '\n[[sip2.terminals]]\nlogin = "kiosk-2"\npassword_file = "kiosk-1.pass
 class Served:
     """A real ``onecard serve`` over an installation of its own, and its log."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, more: str = "") -> None:
         subprocess.run([*ONECARD, "init", "lib"], cwd=folder, check=True, capture_output=True)
         self.folder = folder / "lib"
         self.file = self.folder / "onecard.toml"
+        text = self.file.read_text("utf-8").replace(POLICY, f"\n{more}{POLICY}")
+        self.file.write_text(text, "utf-8")
         self.password = (self.folder / "kiosk-1.password").read_text().strip()
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
@@ -48,6 +53,10 @@ class Served:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self.wait_for("sip2.server_started")
+        for _ in range(200 if more else 0):
+            if "over TLS on" in "".join(self.lines):
+                break
+            time.sleep(0.05)
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -193,3 +202,36 @@ def test_another_encoding_counts_at_the_next_login(served: Served) -> None:
     kiosk.close()
     with served.log_in(profile=WireProfile(encoding="gb18030")) as again:
         assert again.exchange(STATUS).get("AM") == "我的图书馆"
+
+
+def test_a_renewed_certificate_is_shown_from_then_on(tmp_path: Path) -> None:
+    authority = Authority(tmp_path, "ca")
+    certificate, key, first = authority.issue("localhost", names=("localhost",))
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    tls = f'[sip2.tls]\nport = {port}\ncert_file = "{certificate}"\nkey_file = "{key}"\n'
+    served = Served(tmp_path, more=tls)
+    context = ssl.create_default_context(cafile=authority.file)
+
+    def fingerprint() -> str:
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=10) as sock,
+            context.wrap_socket(sock, server_hostname="localhost") as secure,
+        ):
+            return hashlib.sha256(secure.getpeercert(binary_form=True) or b"").hexdigest()
+
+    try:
+        assert fingerprint() == first
+        at = len(served.lines)
+        _, _, second = authority.issue("localhost", names=("localhost",))  # the same files
+        served.process.send_signal(signal.SIGHUP)
+        served.wait_for("settings.reloaded", after=at)
+        assert fingerprint() == second != first
+        at = len(served.lines)
+        key.write_text("no key")
+        served.process.send_signal(signal.SIGHUP)
+        served.wait_for("settings.reload_refused", after=at)
+        assert fingerprint() == second
+    finally:
+        served.stop()
