@@ -1,6 +1,6 @@
 """Full work against pysip2's trivial handler: our server, gateway, store and embedded ILS.
 
-Run: python benchmarks/bench_gateway.py [--rounds 3] [--seconds 2.0]
+Run: python benchmarks/bench_gateway.py [--rounds 2] [--seconds 1.0]
 Each connection is a kiosk with a pupil of its own who has five items; every request resolves the
 card, reads the patron from the ILS, compares the loans with the ledger, and applies the policy.
 Closed loop, AY and AZ on; servers and load generator are processes of their own; rounds alternate,
@@ -121,8 +121,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     parser.add_argument("--load", type=json.loads, help=argparse.SUPPRESS)

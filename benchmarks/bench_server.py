@@ -1,6 +1,6 @@
 """Our server with a trivial handler against pysip2's, in one run: requests per second and ratios.
 
-Run: python benchmarks/bench_server.py [--rounds 5] [--seconds 1.0] [--log]
+Run: python benchmarks/bench_server.py [--rounds 3] [--seconds 1.0] [--log]
 Closed loop: each connection has one request outstanding; AY and AZ are on; the code of every answer
 is looked at. Servers and load generator are processes of their own; rounds of both servers
 alternate, medians count. Both handlers do no I/O and answer the same values. --log lets our server
@@ -216,7 +216,7 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--log", action="store_true")
     parser.add_argument("--serve", choices=["ours", "pysip2"], help=argparse.SUPPRESS)

@@ -281,7 +281,9 @@ class Connection(asyncio.Protocol):
         """Log what the session answered or ignored by itself."""
         if self._session is not None:
             for note in self._session.take_notes():
-                self._state.dispatcher.log_note(note.frame, self._terminal, note.outcome)
+                self._state.dispatcher.log_note(
+                    note.frame, self._terminal, note.outcome, peer=self._peer
+                )
 
     def _reason_to_end(self) -> str | None:
         if self._stopping:
@@ -304,7 +306,9 @@ class Connection(asyncio.Protocol):
             self._language = language
         terminal = self._terminal or self._state.before_login
         if terminal is None:
-            self._state.dispatcher.log_exchange(request, None, "before_login", time.monotonic())
+            self._state.dispatcher.log_exchange(
+                request, None, "before_login", time.monotonic(), peer=self._peer
+            )
             return self._conclude(_STATUS_BEFORE_LOGIN if request.code == "99" else None)
         work = self._state.dispatcher.submit(frame, request, terminal, self._language)
         if request.code == "35":
@@ -381,7 +385,7 @@ class Connection(asyncio.Protocol):
             outcome = "accepted"
             state.desk.accept(request, self._peer)
             self._enter(terminal)
-        state.dispatcher.log_exchange(request, terminal, outcome, started)
+        state.dispatcher.log_exchange(request, terminal, outcome, started, peer=self._peer)
         reply = Message("94", {"ok": "0" if terminal is None else "1"}, [])
         if delay_s:
             self._delay_timer = state.loop.call_later(delay_s, self._deliver, reply)

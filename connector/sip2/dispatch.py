@@ -232,21 +232,27 @@ class Dispatcher:
         *,
         frame: Frame | None = None,
         exchange: Exchange | None = None,
+        peer: str = "",
     ) -> None:
         """Write the canonical line: what was asked by whom and how it ended, never a value.
 
         Args:
             frame: as received: a checksum that is wrong and what had to be repaired are told.
             exchange: what the handler left there: its reason, and the ILS's share of the time.
+            peer: the machine's address, told while nobody knows which terminal it is.
         """
-        self._write_line(request.code, terminal, outcome, started, frame=frame, exchange=exchange)
+        self._write_line(
+            request.code, terminal, outcome, started, frame=frame, exchange=exchange, peer=peer
+        )
 
-    def log_note(self, frame: Frame, terminal: Terminal | None, outcome: str) -> None:
+    def log_note(
+        self, frame: Frame, terminal: Terminal | None, outcome: str, *, peer: str = ""
+    ) -> None:
         """Write the line of a frame that the session answered or ignored by itself; a command id
         that nobody knows is not repeated.
         """
         code = frame.code if frame.code in SPECS else "other"
-        self._write_line(code, terminal, outcome, time.monotonic(), frame=frame)
+        self._write_line(code, terminal, outcome, time.monotonic(), frame=frame, peer=peer)
 
     def _write_line(
         self,
@@ -257,18 +263,21 @@ class Dispatcher:
         *,
         frame: Frame | None,
         exchange: Exchange | None = None,
+        peer: str = "",
     ) -> None:
         took_s = time.monotonic() - started
         more: dict[str, object] = {}
         if exchange is not None:
             more["ils_ms"] = round(exchange.ils_s * 1000, 1)
-            if exchange.reason:
+            if exchange.reason and outcome != "accepted":
                 more["reason"] = exchange.reason
         if frame is not None:
             if frame.checksum is Checksum.BAD:
                 more["checksum"] = str(frame.checksum)
             if frame.problems:
                 more["repaired"] = ",".join(frame.problems)
+        if terminal is None and peer:
+            more["peer"] = peer
         with contextlib.suppress(OSError):  # a closed pipe must not cost a kiosk its answer
             _log.info(
                 "sip2.exchange_done",

@@ -143,7 +143,11 @@ def test_the_line_of_an_exchange_tells_all_but_values(world: World, lines: io.St
     assert (line["outcome"], line["checksum"]) == ("asked_again", "bad")
     kiosk.client.exchange_raw(b"97")
     assert canonical(lines, "97")["outcome"] == "resent"
-    for value in ("S1", "B1", "2468", "9999", "0000"):
+    assert "peer" not in canonical(lines, "11")
+    assert kiosk.client.login("kiosk-KOHA-A", "wrong") is False
+    line = canonical(lines, "93")
+    assert (line["outcome"], line["terminal"], line["peer"]) == ("refused", None, "127.0.0.1")
+    for value in ("S1", "B1", "2468", "9999", "0000", "wrong"):
         assert f'"{value}' not in lines.getvalue()
 
 
