@@ -19,7 +19,7 @@ import click
 from connector.bootstrap import Application
 from connector.cli.context import CliContext, explain, json_option, pass_cli, write_json
 from connector.cli.doctor_away import check_backlog
-from connector.cli.doctor_kiosks import check_clocks, check_plain_port
+from connector.cli.doctor_kiosks import check_clocks, check_plain_port, check_words
 from connector.cli.doctor_open import check_mode, check_open
 from connector.cli.doctor_privacy import check_files, check_keys_backup, check_retention
 from connector.domain.ids import InstitutionId
@@ -203,6 +203,7 @@ def _terminal_checks(app: Application) -> Iterator[Check]:
         return
     yield _guarded("kiosk port", lambda: check_plain_port(settings))
     yield _guarded("kiosk clocks", lambda: check_clocks(app))
+    yield _guarded("kiosk words", lambda: check_words(settings))
     for library in settings.libraries:
         if not any(terminal.library == library.code for terminal in settings.sip2.terminals):
             yield Check(

@@ -11,8 +11,9 @@ from connector.bootstrap import Application
 from connector.cli.sip2_terminals import BAD_CLOCK, list_bad_clocks
 from connector.plugins.hookspecs import HealthResult
 from connector.settings import Settings
+from connector.sip2.screen import TEXTS
 
-__all__ = ["check_clocks", "check_plain_port"]
+__all__ = ["check_clocks", "check_plain_port", "check_words"]
 
 
 def check_plain_port(settings: Settings) -> HealthResult:
@@ -43,6 +44,30 @@ def check_clocks(app: Application) -> HealthResult:
         "warn",
         f"Off by more than {round(BAD_CLOCK.total_seconds() / 60)} minutes: {named}.",
         "Set the clocks of these machines, and let them run NTP; or their timezone here.",
+    )
+
+
+def check_words(settings: Settings) -> HealthResult:
+    """Warn of screen messages that nothing shows: their key is misspelt."""
+    sip2 = settings.sip2
+    tables = [("[sip2.messages]", sip2.messages)]
+    tables += [(f"messages of {terminal.login}", terminal.messages) for terminal in sip2.terminals]
+    known = {str(key) for key in TEXTS["en"]}
+    unknown = sorted(
+        {
+            f"{key} in {where}"
+            for where, languages in tables
+            for texts in languages.values()
+            for key in texts
+            if key not in known
+        }
+    )
+    if not unknown:
+        return HealthResult("ok", "Every own screen message has its place.")
+    return HealthResult(
+        "warn",
+        f"Nothing shows these messages: {', '.join(unknown)}.",
+        "See docs/reference/reasons.md for the keys.",
     )
 
 

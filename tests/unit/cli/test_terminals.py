@@ -88,3 +88,17 @@ def test_doctor_accepts_terminals_that_are_tied_to_addresses(onecard, installati
     )
     path.write_text(text, "utf-8")
     assert check(onecard, "kiosk port")["status"] == "ok"
+
+
+def test_doctor_warns_of_words_that_nothing_shows(onecard, installation):
+    path = installation / "onecard.toml"
+    text = path.read_text("utf-8")
+    own = text.replace("# messages = {", "messages = {", 1)
+    path.write_text(own, "utf-8")
+    assert check(onecard, "kiosk words")["status"] == "ok"
+    path.write_text(own.replace("checkin_ok =", "chekin_ok =", 1), "utf-8")
+    found = check(onecard, "kiosk words")
+    assert (found["status"], "chekin_ok in messages of kiosk-1" in found["message"]) == (
+        "warn",
+        True,
+    )
