@@ -6,7 +6,8 @@ Nothing here knows of other cards (``provisioning`` runs many) or talks to the I
 - no consent, no word to the ILS: it is checked before a card number is taken, before every request
   that is repeated, before the PIN is given out, and when the card is open;
 - an account that the ILS has already is never touched: ``existing_card``, a task for staff;
-- an attempt that broke off is taken up again;
+- an attempt that broke off is taken up again; who stands in a file for the ILS is opened by that
+  file alone (``handoff``);
 - a PIN is random, given out before the card counts as open, and kept by the ILS alone: a process
   that is killed in between sets it anew, and says so.
 """
@@ -83,6 +84,8 @@ class CardOpening:
         current = self.store.fetch_application(application.application_id)
         if current is None:
             return Activation(application, ActivationOutcome.GONE), None
+        if current.handed_off_at is not None and current.state is _S.ACTIVATING:
+            return Activation(current, ActivationOutcome.NOT_TRIED, error="handed_off"), None
         try:
             settled = self.find_settled(current, actor)
         except AdapterError as err:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import logging
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 
 import pytest
@@ -133,6 +135,8 @@ def test_from_the_kiosk_to_the_first_book(kiosk_world: World, stream: io.StringI
         found = ask(client, "85", XO=NUMBER, XK="13")
         assert (found.code, found.get("OX"), found.get("XK")) == ("86", opened.card, "13")
         assert not found.has("AE")
+        there = say(client, frame(head="8120261121    110000"))
+        assert (there.get("OK"), there.get("AF")) == ("0", "已经办过证，如有疑问请到服务台")
 
         world.add_items("KOHA-A", "A1")
         kiosk = Kiosk(client, world.clock, ZONE)
@@ -203,6 +207,21 @@ def test_no_deposit_is_taken_and_no_operation_goes_around_the_staff(kiosk_world:
     (task,) = kiosk_world.app.store.tasks.list_tasks(LIB, kind=TaskKind.CHANGE_WANTED)
     assert task.patron_id == application.patron_id
     assert task.detail == {"application": application.application_id}
+
+
+def test_machines_that_send_the_same_pupil_at_once_enter_him_once(make_world: MakeWorld) -> None:
+    world = make_world(terminal=TERMINAL, sip2="max_connections_per_terminal = 10")
+    add_school(world)
+    started = threading.Barrier(6)
+
+    def send(second: int) -> str:
+        with machine(world) as client:
+            started.wait(timeout=10)
+            return say(client, frame(head=f"8120261121    1000{second:02}")).get("OK")
+
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(send, range(6))) == ["1"] * 6
+    assert len(applications(world)) == 1
 
 
 def test_a_terminal_without_the_permission_learns_nothing(make_world: MakeWorld) -> None:

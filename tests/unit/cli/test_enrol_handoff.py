@@ -179,6 +179,18 @@ def test_withdrawn_between_export_and_confirm_is_never_opened(installation, run,
     }  # fmt: skip
 
 
+def test_who_stands_in_a_file_is_not_opened_by_the_api_as_well(
+    installation, run, onecard, application, batch
+):
+    run("export", "--out", str(installation / "new.csv"))
+    done = onecard("enrol", "activate", batch, "--json")
+    document = json.loads(done.stdout)
+    assert (done.exit_code, document["not_tried"]) == (1, 4)
+    assert {failure["code"] for failure in document["failures"]} == {"handed_off"}
+    cards = [line["证号"] for line in read(installation / "new.csv")]
+    assert not any(application.adapters[LIB].fetch_patron(card).valid for card in cards)
+
+
 def test_the_load_report_sends_rows_back(installation, run, application):
     out, report = installation / "new.csv", installation / "report.txt"
     run("export", "--out", str(out))
