@@ -54,6 +54,11 @@ class Fixed:
         """
         return self.default.isdigit() and self.length > 1 and not self.is_date
 
+    def accepts(self, value: str) -> bool:
+        """Say whether a value can stand here as it is."""
+        pattern = _DATE_PATTERN if self.is_date else self.pattern
+        return re.fullmatch(pattern, value, re.ASCII) is not None
+
 
 class Plan(NamedTuple):
     """How the tagged fields of one message are sent.

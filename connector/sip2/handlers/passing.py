@@ -19,6 +19,7 @@ from connector.domain.wire import WireMessage
 from connector.sip2.codec import Message
 from connector.sip2.handlers.common import Answering
 from connector.sip2.replies import answer_code
+from connector.sip2.shapes import MessageSpec
 from connector.sip2.spec import SPECS
 from connector.sip2.tags import PERSONAL_TAGS, SECRET_TAGS, WAITING_TAGS
 
@@ -50,7 +51,18 @@ def pass_on(turn: Answering, native: WireMessage, *, echo_patron: bool = False) 
     fields += [
         (tag, value) for tag, value in echoed if tag in spec.required_set and tag not in sent
     ]
-    return Message(spec.code, dict(native.fixed), fields, in_order=True)
+    return Message(spec.code, _legal(turn, native, spec), fields, in_order=True)
+
+
+def _legal(turn: Answering, native: WireMessage, spec: MessageSpec) -> dict[str, str]:
+    """Return the ILS's fixed part; what cannot stand in it gives way to the field's default."""
+    fixed = {}
+    for one in spec.fixed:
+        value = native.fixed.get(one.name, "")
+        if not one.accepts(value):
+            value = turn.stamp() if one.is_date else one.default
+        fixed[one.name] = value
+    return fixed
 
 
 def add_native(
