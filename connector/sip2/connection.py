@@ -20,11 +20,12 @@ from typing import cast
 from connector.domain.ids import TerminalId
 from connector.log import get_logger
 from connector.sip2.codec import Frame, Message
-from connector.sip2.front_door import peer_address
 from connector.sip2.limits import is_allowed
 from connector.sip2.listener import Listener, ServerState
 from connector.sip2.login import refuse_place
+from connector.sip2.replies import STATUS_BEFORE_LOGIN
 from connector.sip2.session import Close, Output, Send, Session
+from connector.sip2.sockets import keep_alive, peer_address
 from connector.sip2.terminal import Terminal
 from connector.sip2.terminals import follow_change
 from connector.sip2.tls import ClientCertificate, read_client_certificate
@@ -42,27 +43,6 @@ MAX_FAILED_LOGINS = 3
 UNKNOWN_LANGUAGE = "000"
 
 _WHOLE_UNICODE = frozenset({"utf-8", "utf8", "gb18030"})
-_STATUS_BEFORE_LOGIN = Message(
-    "98",
-    {
-        "online": "Y",
-        "checkin_ok": "Y",
-        "checkout_ok": "Y",
-        "acs_renewal_policy": "Y",
-        "status_update_ok": "N",
-        "offline_ok": "N",
-        "timeout_period": "999",
-        "retries_allowed": "999",
-        "date_time_sync": "0" * 18,
-        "protocol_version": "2.00",
-    },
-    [("AO", ""), ("BX", "YYYNYYYYYYYNNYYY")],
-)
-"""The least that lets a kiosk go on to log in; what it may do is in the 98 after its login."""
-
-# SO_KEEPALIVE: first probe after two minutes, then every ten seconds, dead after six. Half-closed
-# sockets of kiosks that lost power pile up otherwise (Evergreen LP 1042850, the same figures).
-_KEEPALIVE = (("TCP_KEEPIDLE", 120), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 6))
 
 
 class Connection(asyncio.Protocol):
@@ -135,7 +115,7 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, sock: socket.socket | None) -> None:
         state = self._state
-        _set_socket_options(sock)
+        keep_alive(sock)
         terminal = state.anonymous(self._peer)
         if terminal is not None and refuse_place(terminal, self._peer, self._certificate):
             terminal = None
@@ -309,7 +289,7 @@ class Connection(asyncio.Protocol):
             self._state.dispatcher.log_exchange(
                 request, None, "before_login", time.monotonic(), peer=self._peer
             )
-            return self._conclude(_STATUS_BEFORE_LOGIN if request.code == "99" else None)
+            return self._conclude(STATUS_BEFORE_LOGIN if request.code == "99" else None)
         work = self._state.dispatcher.submit(frame, request, terminal, self._language)
         if request.code == "35":
             self._language = UNKNOWN_LANGUAGE
@@ -454,13 +434,3 @@ class Connection(asyncio.Protocol):
     def _give_up(self, err: Exception) -> None:
         _log.error("sip2.connection_failed", error=type(err).__name__)
         self.abort()
-
-
-def _set_socket_options(sock: socket.socket | None) -> None:
-    if sock is None or sock.family not in {socket.AF_INET, socket.AF_INET6}:
-        return
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in _KEEPALIVE:
-        option = getattr(socket, name, None)
-        if option is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -22,9 +22,10 @@ from connector.log import get_logger
 from connector.sip2.limits import is_allowed, normalise_address
 from connector.sip2.listener import Listener, ServerState
 from connector.sip2.proxy_protocol import ProxyHeader
+from connector.sip2.sockets import peer_address
 from connector.sip2.terminal import Terminal
 
-__all__ = ["HEADER_TIMEOUT_S", "FrontDoor", "peer_address"]
+__all__ = ["HEADER_TIMEOUT_S", "FrontDoor"]
 
 _log = get_logger(__name__)
 
@@ -34,12 +35,6 @@ _TLS_SHUTDOWN_S = 3.0
 
 ConnectionFor = Callable[[str], asyncio.Protocol]
 """Makes the connection of a kiosk at this address."""
-
-
-def peer_address(transport: asyncio.BaseTransport) -> str:
-    """Return the address at the other end; empty where there is none."""
-    peername = transport.get_extra_info("peername")
-    return normalise_address(peername[0]) if isinstance(peername, tuple) else ""
 
 
 class FrontDoor(asyncio.BufferedProtocol):

@@ -18,12 +18,30 @@ if TYPE_CHECKING:
     from datetime import datetime
     from zoneinfo import ZoneInfo
 
-__all__ = ["BLOCKED", "answer_code", "build_refusal", "refuse"]
+__all__ = ["BLOCKED", "STATUS_BEFORE_LOGIN", "answer_code", "build_refusal", "refuse"]
 
 BLOCKED: Final = "YYYY          "
 """Patron status of a card that may do nothing: there is no explicit bit, Evergreen, Koha and
 Polaris send this.
 """
+
+STATUS_BEFORE_LOGIN: Final = Message(
+    "98",
+    {
+        "online": "Y",
+        "checkin_ok": "Y",
+        "checkout_ok": "Y",
+        "acs_renewal_policy": "Y",
+        "status_update_ok": "N",
+        "offline_ok": "N",
+        "timeout_period": "999",
+        "retries_allowed": "999",
+        "date_time_sync": "0" * 18,
+        "protocol_version": "2.00",
+    },
+    [("AO", ""), ("BX", "YYYNYYYYYYYNNYYY")],
+)
+"""The least that lets a kiosk go on to log in; what it may do is in the 98 after its login."""
 
 _ECHOED: Final = frozenset({"AA", "AB", "AO", "XK", "XO"})
 
