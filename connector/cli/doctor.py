@@ -22,6 +22,7 @@ from connector.cli.doctor_away import check_backlog
 from connector.cli.doctor_kiosks import check_clocks, check_plain_port, check_words
 from connector.cli.doctor_open import check_mode, check_open
 from connector.cli.doctor_privacy import check_files, check_keys_backup, check_retention
+from connector.cli.doctor_registration import check_registration, has_registration
 from connector.domain.ids import InstitutionId
 from connector.domain.library import RuleMismatch
 from connector.domain.policy import select_policy
@@ -119,6 +120,8 @@ def _enrolment_checks(app: Application) -> Iterator[Check]:
         yield _guarded(f"consent texts {code}", partial(_check_texts, app, code))
         if enrolment.liaison_deadline is not None:
             yield _guarded(f"liaisons {code}", partial(_check_liaisons, app, code))
+    if has_registration(app):
+        yield _guarded("registration machines", lambda: check_registration(app))
     if enrolment.feeds:
         yield _guarded("feeds", lambda: _check_feeds(app))
     yield _guarded("retention", lambda: check_retention(app))
