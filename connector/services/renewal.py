@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from connector.domain.circulation import Reason, decide_renewal
 from connector.domain.ids import Barcode, IlsPatronId, ItemId
-from connector.domain.library import Library, Mode
+from connector.domain.library import Library, Mode, StoreFailure
 from connector.domain.loan import Loan, LoanState
 from connector.domain.patron import PatronStanding
 from connector.domain.policy import select_policy
@@ -73,16 +73,16 @@ class Renewal:
             if bar is not None:
                 return CirculationAnswer(ok=False, reason=bar)
             row = self._loan_to_renew(exchange, library, view)
-            if row is None:
-                return CirculationAnswer(ok=False, reason=Reason.NOT_ON_LOAN)
-            return self.renew_loan(exchange, library, view, row)
         except STORE_DOWN:
             _log.exception("store.unavailable", institution=library.code)
-            if library.mode is Mode.OBSERVE:
+            if _may_pass(library):
                 return self._pass(exchange, library, ledger=False)
             return CirculationAnswer(ok=False, reason=Reason.STORE_UNAVAILABLE)
         except AdapterError as err:
             return CirculationAnswer(ok=False, reason=reason_of(err))
+        if row is None:
+            return CirculationAnswer(ok=False, reason=Reason.NOT_ON_LOAN)
+        return self._renew_or_refuse(exchange, library, view, row)
 
     def renew_all(
         self, exchange: Exchange
@@ -99,11 +99,25 @@ class Renewal:
             bar = patron_bar(view, exchange)
             if bar is not None:
                 return CirculationAnswer(ok=False, reason=bar)
-            loans = [loan for loan in view.loans if loan.state is LoanState.OPEN]
-            return tuple(
-                (loan.item.barcode, self.renew_loan(exchange, library, view, loan))
-                for loan in loans
-            )
+        except STORE_DOWN:
+            _log.exception("store.unavailable", institution=library.code)
+            if _may_pass(library):
+                return self._pass_all(exchange, library)
+            return CirculationAnswer(ok=False, reason=Reason.STORE_UNAVAILABLE)
+        except AdapterError as err:
+            return CirculationAnswer(ok=False, reason=reason_of(err))
+        loans = [loan for loan in view.loans if loan.state is LoanState.OPEN]
+        return tuple(
+            (loan.item.barcode, self._renew_or_refuse(exchange, library, view, loan))
+            for loan in loans
+        )
+
+    def _renew_or_refuse(
+        self, exchange: Exchange, library: Library, view: PatronView, row: Loan
+    ) -> CirculationAnswer:
+        """Renew; from here on the ILS may have been asked, and nothing is asked of it twice."""
+        try:
+            return self.renew_loan(exchange, library, view, row)
         except STORE_DOWN:
             _log.exception("store.unavailable", institution=library.code)
             return CirculationAnswer(ok=False, reason=Reason.STORE_UNAVAILABLE)
@@ -408,3 +422,8 @@ class Renewal:
             passed_through=True,
             result=result,
         )
+
+
+def _may_pass(library: Library) -> bool:
+    """Say whether the ILS decides alone while our own database is down."""
+    return library.store_failure is StoreFailure.OPEN or library.mode is Mode.OBSERVE
