@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from connector.ports.ils import CheckoutResult
 from connector.sip2.codec import Message
 from connector.sip2.spec import BX_ORDER
 from connector.sip2.terminal import WireProfile
-from connector.testing.fake_ils import koha_a
+from connector.testing.fake_ils import FakeIls, koha_a
 from tests.support.passing_world import CODE, NO_DATE, PassingWorld
 from tests.support.scripted_ils import answer as reply
 from tests.support.scripted_ils import status
@@ -464,3 +467,20 @@ def test_a_greeting_does_not_tell_the_name_that_is_masked(make: Make, card: str)
     assert "张小江" not in "".join(value for _, value in answer.fields)
     assert answer.get_all("AF") == ["欢迎，张*！", "您好"]
     assert (answer.get("AG"), answer.get("DJ")) == ("张* 3册", "张*")
+
+
+class Greeting(FakeIls):
+    """An ILS with an API that says something at a checkout."""
+
+    def checkout(self, *args: Any, **options: Any) -> CheckoutResult:
+        return replace(super().checkout(*args, **options), message="请按时归还")
+
+
+def test_the_words_of_an_ils_with_an_api_stand_beside_ours(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(adapters={"KOHA-A": Greeting("KOHA-A", name="koha")})
+    world.add_pupil("S1")
+    world.add_items("KOHA-A", "B1")
+    answer = world.kiosk().checkout("S1", "B1")
+    assert answer.get_all("AF") == ["借书成功，应还日期 2026-12-21", "请按时归还"]

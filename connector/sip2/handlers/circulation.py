@@ -190,5 +190,6 @@ def _loan_answer(code: str, turn: Answering, answer: CirculationAnswer, word: st
     text = answer.message if answer.passed_through else ""
     if not text and turn.library.mode is not Mode.OBSERVE:
         text = turn.say(word, due=answer.due)
-    ours = Message(code, fixed, [*fields, ("AF", text)] if text else fields)
-    return add_native(turn, ours, native)
+    texts = [text] if native is not None else [text, answer.message]
+    fields += [("AF", one) for one in dict.fromkeys(texts) if one]
+    return add_native(turn, Message(code, fixed, fields), native)
