@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import threading
+import unicodedata
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -130,8 +131,14 @@ class PinGuard:
         return float(min(self._delay_s * 2.0 ** min(beyond, 16), _LONGEST_S))
 
     def _digest(self, institution: InstitutionId, card: str) -> bytes:
-        text = f"{institution}\0{card}".encode("utf-8", "surrogatepass")
+        text = f"{institution}\0{_bare(card)}".encode("utf-8", "surrogatepass")
         return hashlib.blake2b(text, key=self._key, digest_size=_DIGEST).digest()
+
+
+def _bare(card: str) -> str:
+    """Return letters and digits only, in one case and width: a blank makes no other card."""
+    folded = unicodedata.normalize("NFKC", card).casefold()
+    return folded if folded.isalnum() else "".join(filter(str.isalnum, folded))
 
 
 def _put(table: OrderedDict[_K, _Wrong], key: _K, entry: _Wrong, most: int) -> None:

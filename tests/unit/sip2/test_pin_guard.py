@@ -100,6 +100,15 @@ def test_memory_is_bounded_and_forgets_what_is_long_over():
     assert len(guard) == 19
 
 
+def test_the_same_card_written_otherwise_is_the_same_card():
+    guard = PinGuard()
+    for card in ("S0012x", " \x02s0012X\r", "S-0012 x"):
+        assert not guard.is_locked(LIB, card, KIOSK, 0.0)
+        guard.note_wrong(LIB, card, KIOSK, 0.0)
+    assert guard.is_locked(LIB, "Ｓ００１２Ｘ", KIOSK, 0.0)
+    assert not guard.is_locked(LIB, "S0012", KIOSK, 0.0)
+
+
 def test_no_attempts_switch_it_off():
     guard = PinGuard(attempts=0)
     lock(guard, times=100)
