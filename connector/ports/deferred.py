@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from connector.domain.ids import (
     BranchId,
@@ -27,8 +27,12 @@ from connector.domain.ids import (
     TerminalId,
 )
 
+if TYPE_CHECKING:
+    from connector.ports.ledger import Place
+
 __all__ = [
     "LENT_TO_OTHER",
+    "OUTDATED",
     "UNRESOLVED",
     "Backlog",
     "Deferral",
@@ -38,6 +42,9 @@ __all__ = [
     "DeferredWork",
 ]
 
+
+OUTDATED = "outdated"
+"""Reason of an upload that was older than the item's last change: it was never carried out."""
 
 LENT_TO_OTHER = "lent_to_other"
 """Reason of a conflict: the ILS says that somebody else has the item."""
@@ -193,6 +200,22 @@ class DeferredStore(Protocol):
             refused: the ILS answered "no": it counts as not sent, should a person try it again.
             due, due_mismatch: what the ILS made of a checkout, for its loan.
             facts: what the ILS says instead: codes and times, for the task.
+        """
+        ...
+
+    def list_outdated(
+        self,
+        item: ItemId,
+        place: Place,
+        deferral: Deferral,
+        *,
+        occurred_at: datetime,
+        patron_id: PatronId | None = None,
+    ) -> None:
+        """Add a row that is skipped from the beginning, with its task; a repeat adds nothing.
+
+        Args:
+            patron_id: an enrolled patron who is concerned, for the task.
         """
         ...
 

@@ -34,6 +34,7 @@ from connector.services.desk import (
     reason_of_read,
 )
 from connector.services.facts import PatronView, count_quota
+from connector.services.uploads import Uploads
 
 __all__ = ["AwayLending"]
 
@@ -43,6 +44,7 @@ class AwayLending:
 
     def __init__(self, desk: CirculationDesk) -> None:
         self._desk = desk
+        self._uploads = Uploads(desk)
 
     def lend(
         self, exchange: Exchange, library: Library, standing: PatronStanding, err: AdapterError
@@ -53,8 +55,15 @@ class AwayLending:
         prepared = self._prepare(exchange, library, standing)
         if isinstance(prepared, EarlyRefusal):
             return self._desk.refuse_early(prepared)
-        row = prepared.view.find_loan(prepared.item.item)
-        return self._lend(prepared) if row is None else _say_again(prepared, row)
+        item = prepared.item.item
+        row = prepared.view.find_loan(item)
+        if row is not None:
+            return _say_again(prepared, row)
+        if self._uploads.list_outdated(
+            exchange, library, item, DeferredVerb.CHECKOUT, patron_id=standing.patron_id
+        ):
+            return prepared.refused(Reason.OUTDATED)
+        return self._lend(prepared)
 
     def _may_lend(
         self, exchange: Exchange, library: Library, standing: PatronStanding, err: AdapterError

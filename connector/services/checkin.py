@@ -31,6 +31,7 @@ from connector.services.desk import (
     reason_of_read,
 )
 from connector.services.renewal import NOT_SENT
+from connector.services.uploads import Uploads
 
 __all__ = ["Checkin"]
 
@@ -42,6 +43,7 @@ class Checkin:
 
     def __init__(self, desk: CirculationDesk) -> None:
         self._desk = desk
+        self._uploads = Uploads(desk)
 
     def checkin(self, exchange: Exchange) -> CheckinAnswer:
         """Take an item back, whoever brings it; a return passes even while our own database is
@@ -62,6 +64,8 @@ class Checkin:
         if item is None:
             return CheckinAnswer(ok=False, item=local, reason=Reason.AMBIGUOUS_ITEM)
         returned_at = self._effective_date(exchange, item)
+        if self._is_outdated(exchange, library, item):
+            return CheckinAnswer(ok=False, item=item, reason=Reason.OUTDATED)
         if self._waits(library, item):
             taken = self._take(exchange, library, item, returned_at)
             return taken or CheckinAnswer(ok=False, item=item, reason=Reason.IN_PROGRESS)
@@ -197,6 +201,12 @@ class Checkin:
         for loan in returned.closed:
             self._desk.track("loan.returned", exchange, loan)
         return CheckinAnswer(ok=True, item=item, deferred=True)
+
+    def _is_outdated(self, exchange: Exchange, library: Library, item: ItemId) -> bool:
+        try:
+            return self._uploads.list_outdated(exchange, library, item, DeferredVerb.CHECKIN)
+        except STORE_DOWN:
+            return False
 
     def _waits(self, library: Library, item: ItemId) -> bool:
         try:

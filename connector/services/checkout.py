@@ -28,6 +28,7 @@ from connector.errors import (
     OutcomeUnknown,
 )
 from connector.log import get_logger
+from connector.ports.deferred import DeferredVerb
 from connector.ports.ils import Capability, CheckoutResult, IlsAdapter
 from connector.ports.ledger import AlreadyHere, Asked, AskLoan, NoPlace, TakenByOther, Verb
 from connector.services.away_lending import AwayLending
@@ -46,6 +47,7 @@ from connector.services.desk import (
 )
 from connector.services.facts import count_quota
 from connector.services.renewal import NOT_SENT, Renewal
+from connector.services.uploads import Uploads
 
 __all__ = ["Checkout"]
 
@@ -61,6 +63,7 @@ class Checkout:
         self._desk = desk
         self._renewal = renewal
         self._away = AwayLending(desk)
+        self._uploads = Uploads(desk)
 
     def checkout(self, exchange: Exchange) -> CirculationAnswer:
         """Lend an item."""
@@ -127,9 +130,22 @@ class Checkout:
         row = prepared.view.find_loan(prepared.item.item)
         if row is not None:
             return self._repeat(prepared, row)
-        if self._desk.away.is_waiting(prepared.library, prepared.item.item):
-            return prepared.refused(Reason.IN_PROGRESS)
-        return self._lend(prepared)
+        try:
+            reason = self._why_not_now(prepared)
+        except STORE_DOWN:
+            return self._without_store(prepared.exchange, prepared.library)
+        return self._lend(prepared) if reason is None else prepared.refused(reason)
+
+    def _why_not_now(self, lending: Lending) -> Reason | None:
+        """Return why the item itself stands in the way: something untold, or something newer."""
+        exchange, library, item = lending.exchange, lending.library, lending.item.item
+        if self._desk.away.is_waiting(library, item):
+            return Reason.IN_PROGRESS
+        patron_id = lending.view.standing.patron_id
+        outdated = self._uploads.list_outdated(
+            exchange, library, item, DeferredVerb.CHECKOUT, patron_id=patron_id
+        )
+        return Reason.OUTDATED if outdated else None
 
     def _observe(
         self, exchange: Exchange, library: Library, standing: PatronStanding

@@ -29,7 +29,13 @@ from connector.errors import AdapterError
 from connector.log import get_logger
 from connector.ports.clock import Clock
 from connector.ports.decisions import Decider
-from connector.ports.deferred import LENT_TO_OTHER, DeferredStore, DeferredVerb, DeferredWork
+from connector.ports.deferred import (
+    LENT_TO_OTHER,
+    OUTDATED,
+    DeferredStore,
+    DeferredVerb,
+    DeferredWork,
+)
 from connector.ports.ils import Capability, IlsAdapter
 from connector.ports.ledger import Adoption, Ledger, Place, Reconciliation, Renewed
 from connector.ports.store import ItemFacts, ItemFactsStore, PatronRegister
@@ -299,7 +305,8 @@ class FactReader:
             return {}
         found: dict[ItemId, list[DeferredWork]] = {}
         for work in self._deferred.find_unheard(library.code, sorted(doubtful), at=facts.as_of):
-            found.setdefault(work.item, []).append(work)
+            if work.reason != OUTDATED:
+                found.setdefault(work.item, []).append(work)
         return found
 
     def _count_elsewhere(

@@ -17,15 +17,18 @@ from sqlalchemy import ColumnElement, Row, Update, func, or_, select, update
 
 from connector.domain.ids import InstitutionId, ItemId, PatronId
 from connector.ports.deferred import (
+    OUTDATED,
     UNRESOLVED,
     Backlog,
+    Deferral,
     DeferredState,
     DeferredVerb,
     DeferredWork,
 )
+from connector.ports.ledger import Place
 from connector.ports.tasks import TaskKind
 from connector.storage import tables
-from connector.storage.repositories.deferred_rows import of_item, read_work, select_work
+from connector.storage.repositories.deferred_rows import add_work, of_item, read_work, select_work
 from connector.storage.repositories.loan_journal import change_loan
 from connector.storage.repositories.tasks import finish_about, open_task
 from connector.storage.retry import retry_once
@@ -163,6 +166,34 @@ class StoredDeferred:
             if state in _FOR_A_PERSON:
                 _open_task(unit, work, facts or {})
             _audit(unit, work, _WORKER)
+
+    @retry_once
+    def list_outdated(
+        self,
+        item: ItemId,
+        place: Place,
+        deferral: Deferral,
+        *,
+        occurred_at: datetime,
+        patron_id: PatronId | None = None,
+    ) -> None:
+        """Add a row that is skipped from the beginning, with its task; a repeat adds nothing."""
+        same = (
+            select(_WORK.c.seq)
+            .where(_WORK.c.institution == deferral.institution, of_item(item))
+            .where(_WORK.c.verb == deferral.verb.value, _WORK.c.reason == OUTDATED)
+            .where(_WORK.c.occurred_at == occurred_at)
+        )
+        with self._work.begin() as unit:
+            if unit.connection.execute(same).first() is not None:
+                return
+            seq = add_work(unit, deferral, item, place, occurred_at=occurred_at, loan_id=None)
+            unit.connection.execute(
+                _waiting(seq).values(state=DeferredState.SKIPPED.value, reason=OUTDATED)
+            )
+            work = _require(unit, seq)
+            _open_task(unit, work, {}, patron_id=patron_id)
+            _audit(unit, work, place.terminal or _WORKER)
 
     @retry_once
     def resolve(self, seq: int, state: DeferredState, *, actor: str, reason: str) -> bool:
@@ -327,7 +358,13 @@ def _about(seq: int) -> str:
     return f"deferred:{seq}"
 
 
-def _open_task(unit: UnitOfWork, work: DeferredWork, facts: Mapping[str, str | int]) -> None:
+def _open_task(
+    unit: UnitOfWork,
+    work: DeferredWork,
+    facts: Mapping[str, str | int],
+    *,
+    patron_id: PatronId | None = None,
+) -> None:
     ours: dict[str, str | int] = {
         "seq": work.seq,
         "verb": work.verb.value,
@@ -342,6 +379,7 @@ def _open_task(unit: UnitOfWork, work: DeferredWork, facts: Mapping[str, str | i
         work.institution,
         TaskKind.AWAY_CONFLICT,
         about=_about(work.seq),
+        patron_id=patron_id,
         detail=ours | {f"ils_{name}": value for name, value in facts.items()},
         actor=_WORKER,
     )

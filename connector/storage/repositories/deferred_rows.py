@@ -92,10 +92,11 @@ def add_work(
     *,
     occurred_at: datetime,
     loan_id: str | None,
-) -> None:
-    """Add a row within the unit of work of its event."""
-    unit.connection.execute(
-        insert(_WORK).values(
+) -> int:
+    """Add a row within the unit of work of its event; return its number."""
+    seq = unit.connection.scalar(
+        insert(_WORK)
+        .values(
             institution=deferral.institution,
             verb=deferral.verb.value,
             owner=item.owner,
@@ -110,6 +111,7 @@ def add_work(
             sent_at=deferral.sent_at,
             lease_until=deferral.not_before,
         )
+        .returning(_WORK.c.seq)
     )
     unit.audit(
         "deferred.added",
@@ -118,6 +120,8 @@ def add_work(
         detail={"verb": deferral.verb.value},
         institution=deferral.institution,
     )
+    assert seq is not None  # noqa: S101 - a row was inserted
+    return int(seq)
 
 
 def select_work() -> Select[Any]:
