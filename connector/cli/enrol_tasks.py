@@ -57,6 +57,18 @@ TASK_TEXTS: Mapping[TaskKind, tuple[str, str]] = {
         "有人在办证机上申请修改该生资料：请核实后修改",
         "a change of the pupil's data was asked for at a machine: find out what, then change it",
     ),
+    TaskKind.UNKNOWN_OUTCOME: (
+        "一次借还或续借结果不明：用 onecard ledger unknown 查看，核实后用 settle 确认",
+        "nobody knows how a checkout, renewal or return ended: see onecard ledger unknown",
+    ),
+    TaskKind.UNKNOWN_PAYMENT: (
+        "一笔缴费是否入账不明：在图书馆系统中核对后用 onecard ledger payments settle 确认",
+        "a payment may not have been booked: look, then onecard ledger payments settle",
+    ),
+    TaskKind.AWAY_CONFLICT: (
+        "图书馆系统离线期间的记录与其现状不符：用 onecard ledger deferred 查看",
+        "what happened while the library system was away does not fit: onecard ledger deferred",
+    ),
     TaskKind.FEED_STALE: (
         "名册数据长时间未更新：请检查自动导出",
         "a roster feed has brought nothing for long: check its export",

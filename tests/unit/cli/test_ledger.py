@@ -6,11 +6,13 @@ from decimal import Decimal
 
 import pytest
 
+from connector.cli.enrol_tasks import TASK_TEXTS
 from connector.domain.ids import Barcode, IlsPatronId, InstitutionId, ItemId, TerminalId
 from connector.domain.item import LanguageClass
 from connector.ports.ils import ExchangeContext, FeePayment
 from connector.ports.ledger import AskLoan, Place
 from connector.ports.payments import AskPayment
+from connector.ports.tasks import TaskKind
 
 LIB = InstitutionId("LIB")
 
@@ -236,3 +238,7 @@ def test_a_payment_that_nobody_knows_of_is_listed_and_settled(onecard, patron, a
 def test_an_unknown_payment_is_refused(onecard, installation):
     arguments = ("--as", "paid", "--reason", "other")
     assert onecard("ledger", "payments", "settle", "00000000", *arguments).exit_code == 1
+
+
+def test_every_kind_of_task_has_its_words():
+    assert set(TASK_TEXTS) == set(TaskKind)
