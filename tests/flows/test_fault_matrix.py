@@ -195,27 +195,30 @@ def test_an_ils_that_answers_no_and_lends_a_minute_later(tmp_path, late_s, in_ti
 # -- killed ----------------------------------------------------------------------------------------
 
 
-def visitors_with_loans(ground: Ground) -> dict[str, Visitor]:
-    """One pupil per message, with his two books on loan where the message needs that."""
-    made = {message: ground.add_visitor(2) for message in MESSAGES}
-    for message, visitor in made.items():
+KILLS = [Kind.HOLD_BEFORE, Kind.HOLD]
+"""The ILS has not heard of it, or has done it."""
+
+
+def visitors_with_loans(ground: Ground, rounds: tuple[object, ...] = (0,)) -> dict[object, Visitor]:
+    """One pupil per message and round, with his two books on loan where the message needs that."""
+    made = {(message, each): ground.add_visitor(2) for message in MESSAGES for each in rounds}
+    for (message, _), visitor in made.items():
         for barcode in visitor.books if message != "11" else ():
             assert said_yes(ground.kiosk.checkout(visitor.card, barcode))
     return made
 
 
-def finish(ground: Ground, visitors: dict[str, Visitor], told: dict[str, bool]) -> None:
+def finish(ground: Ground, visitors: dict, told: dict) -> None:
     ground.settle()
-    for message, visitor in visitors.items():
-        assert ground.differences(visitor) == [], message
-        assert FINISH[message](ground, visitor, told[message]) == [], message
-        assert ground.differences(visitor) == [], message
-        assert check_quota(ground, visitor) == [], message
+    for key, visitor in visitors.items():
+        assert ground.differences(visitor) == [], key
+        assert FINISH[key[0]](ground, visitor, told[key]) == [], key
+        assert ground.differences(visitor) == [], key
+        assert check_quota(ground, visitor) == [], key
 
 
 @pytest.mark.parametrize("repeats", [False, True], ids=["settlement", "kiosk's repeat"])
-@pytest.mark.parametrize("kind", [Kind.HOLD_BEFORE, Kind.HOLD], ids=["not passed on", "passed on"])
-def test_the_gateway_is_killed_while_it_waits_for_the_ils(tmp_path, kind, repeats) -> None:
+def test_the_gateway_is_killed_with_eight_exchanges_in_the_air(tmp_path, repeats) -> None:
     clock = SteppingClock(datetime.now(UTC) - timedelta(days=2))
     store = f"sqlite:///{tmp_path}/store.db"
     with ExitStack() as stack:
@@ -223,29 +226,24 @@ def test_the_gateway_is_killed_while_it_waits_for_the_ils(tmp_path, kind, repeat
         proxy = stack.enter_context(FaultProxy(ils.port))
         world = open_gateway(tmp_path, store, proxy.port, clock)
         ground = Ground(ils, proxy, world, world.kiosk(CODE))
-        visitors = visitors_with_loans(ground)
+        visitors = visitors_with_loans(ground, tuple(KILLS))
         world.close()
         ground.tick(days=2)
         gateway = stack.enter_context(GatewayProcess(tmp_path, proxy.port))
         requests = {
-            message: build_request(ground.kiosk, message, visitor)
-            for message, visitor in visitors.items()
-        }
-        armed = {
-            message: proxy.arm(
-                Fault(
-                    kind,
-                    "29" if message == "65" else message,
-                    text=visitor.books[0],
-                    seconds=LONG_S,
-                )
-            )
-            for message, visitor in visitors.items()
+            key: build_request(ground.kiosk, key[0], visitor) for key, visitor in visitors.items()
         }
         waiting = []
-        for message, request in requests.items():
+        for (message, kind), request in requests.items():
+            fault = Fault(
+                kind,
+                "29" if message == "65" else message,
+                text=visitors[message, kind].books[0],
+                seconds=60,
+            )
+            proxy.arm(fault)
             waiting.append(Waiting(gateway.kiosk(), request))
-            assert armed[message].struck.wait(10), message
+            assert fault.struck.wait(20), message
         gateway.kill()
         for each in waiting:
             each.join(20)
@@ -264,26 +262,29 @@ def test_the_gateway_is_killed_while_it_waits_for_the_ils(tmp_path, kind, repeat
         finish(ground, visitors, dict.fromkeys(visitors, False))
 
 
-@pytest.mark.parametrize("after_s", [0.0, 0.004, 0.015])
-def test_the_ils_is_killed_at_its_work_and_comes_back_on_the_same_file(tmp_path, after_s) -> None:
+def test_the_ils_is_killed_at_its_work_and_comes_back_on_the_same_file(tmp_path) -> None:
     with open_ground(tmp_path, f"sqlite:///{tmp_path}/store.db") as ground:
-        visitors = visitors_with_loans(ground)
+        moments = (0.0, 0.004, 0.015)
+        visitors = visitors_with_loans(ground, moments)
         ground.tick(days=2)
-        waiting = {
-            message: Waiting(
-                ground.world.kiosk(CODE).client, build_request(ground.kiosk, message, visitor)
-            )
-            for message, visitor in visitors.items()
-        }
-        wait_until(lambda: {"11", "29", "09"} & set(ground.proxy.passed - ground.proxy.answered))
-        pause(after_s)
-        ground.ils.kill()
         told = {}
-        for message, each in waiting.items():
-            each.join(20)
-            assert each.answer is not None, message
-            told[message] = said_yes(each.answer)
-        ground.ils.start()
+        for moment in moments:
+            before = ground.proxy.count_changes()
+            waiting = {
+                key: Waiting(
+                    ground.world.kiosk(CODE).client, build_request(ground.kiosk, key[0], visitor)
+                )
+                for key, visitor in visitors.items()
+                if key[1] == moment
+            }
+            wait_until(lambda: ground.proxy.count_changes() > before)  # noqa: B023 (at once)
+            pause(moment)
+            ground.ils.kill()
+            for key, each in waiting.items():
+                each.join(20)
+                assert each.answer is not None, key
+                told[key] = said_yes(each.answer)
+            ground.ils.start()
         finish(ground, visitors, told)
 
 
@@ -293,16 +294,16 @@ def test_the_ils_hangs_and_goes_on(tmp_path) -> None:
         ground.tick(days=2)
         ground.ils.freeze()
         waiting = {
-            message: Waiting(
-                ground.world.kiosk(CODE).client, build_request(ground.kiosk, message, visitor)
+            key: Waiting(
+                ground.world.kiosk(CODE).client, build_request(ground.kiosk, key[0], visitor)
             )
-            for message, visitor in visitors.items()
+            for key, visitor in visitors.items()
         }
         told = {}
-        for message, each in waiting.items():
+        for key, each in waiting.items():
             each.join(20)
-            assert each.answer is not None, message
-            told[message] = said_yes(each.answer)
+            assert each.answer is not None, key
+            told[key] = said_yes(each.answer)
         ground.ils.thaw()
         finish(ground, visitors, told)
 

@@ -35,11 +35,14 @@ from tests.support.world import SHANGHAI, Kiosk, SteppingClock, World
 
 LIMIT = 8
 ILS_DEADLINE_S = 0.8
+CAPS = """
+max_connections_per_terminal = 50
+max_connections_per_address = 500
+"""
 TIMING = f"""
 answer_deadline_s = 1.2
 ils_deadline_s = {ILS_DEADLINE_S}
-max_connections_per_terminal = 50
-max_connections_per_address = 500
+{CAPS}
 """
 LONG_S = 6.0
 ILS_SETTINGS = {

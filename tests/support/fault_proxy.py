@@ -128,6 +128,11 @@ class FaultProxy:
             self.port = listener.getsockname()[1]
         self._start(self._accept, listener)
 
+    def count_changes(self) -> int:
+        """Return how many messages that change a loan were passed on to the ILS."""
+        with self._lock:
+            return sum(self.passed[code] for code in ("11", "29", "09"))
+
     def _start(self, work: object, *arguments: object) -> None:
         def run() -> None:
             try:
@@ -293,4 +298,4 @@ def wait_until(condition: object, seconds: float = 20.0) -> None:
     while not condition():  # type: ignore[operator]
         if time.monotonic() > end:
             raise AssertionError("it did not happen in time")
-        time.sleep(0.02)
+        time.sleep(0.002)

@@ -16,7 +16,7 @@ from typing import Self
 from connector.errors import LocalProtocolError, RemoteProtocolError
 from connector.sip2.client import Sip2Client
 from connector.sip2.codec import Message
-from tests.support.fault_matrix import ILS_SETTINGS, TIMING
+from tests.support.fault_matrix import CAPS, ILS_SETTINGS
 from tests.support.sip2_ils import CODE
 from tests.support.sip2_ils import PASSWORD as ILS_PASSWORD
 from tests.support.world import PASSWORD, write_settings
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class GatewayProcess:
-    """``onecard serve`` over the store of a folder; a context manager that starts it."""
+    """``onecard serve`` over the store of a folder, with the shipped deadlines; a context manager that starts it."""
 
     def __init__(self, folder: Path, ils_port: int) -> None:
         self.folder = folder
@@ -34,7 +34,7 @@ class GatewayProcess:
         (folder / "ils.password").write_text(ILS_PASSWORD, encoding="utf-8")
         values = {"adapter": "sip2", "port": ils_port, **ILS_SETTINGS}
         table = ", ".join(f"{key} = {_toml_value(value)}" for key, value in values.items())
-        text = write_settings((CODE,), library=f"ils = {{ {table} }}", sip2=TIMING)
+        text = write_settings((CODE,), library=f"ils = {{ {table} }}", sip2=CAPS)
         store = f'[store]\nurl = "sqlite:///{folder}/store.db"\nkey_file'
         (folder / "onecard.toml").write_text(
             text.replace("[store]\nkey_file", store), encoding="utf-8"

@@ -24,8 +24,8 @@ from adapters.local.adapter import SPEC, LocalAdapter
 from adapters.local.settings import LocalSettings
 from adapters.local.sip2_base import Caller
 from adapters.local.sip2_server import LocalSip2Server, main
-from connector.domain.ids import Barcode, InstitutionId
-from connector.ports.ils import AdapterContext, ItemInput
+from connector.domain.ids import InstitutionId
+from connector.ports.ils import AdapterContext
 from connector.sip2.codec import Message
 from connector.testing.records import make_record
 
@@ -172,14 +172,25 @@ class Sip2Ils:
         )
 
     def add(self, *, cards: tuple[str, ...] = (), barcodes: tuple[str, ...] = ()) -> None:
-        """Put people and books into it."""
+        """Put people and books into it, in one transaction of its own staff client."""
         adapter = self.stock()
         try:
-            for card in cards:
-                adapter.add_desk_patron(card, name="张小江", category="student")
-            for barcode in barcodes:
-                bib = adapter.add_bib(make_record(f"书{barcode}"), "marc21")
-                adapter.add_item(bib, ItemInput(Barcode(barcode)))
+            with adapter.database.write() as connection:
+                for card in cards:
+                    connection.exec_driver_sql(
+                        "INSERT INTO patron (card, name, category) VALUES (?, '张小江', 'student')",
+                        (card,),
+                    )
+                for barcode in barcodes:
+                    bib = connection.exec_driver_sql(
+                        "INSERT INTO bib (dialect, record, title, languages, updated_at)"
+                        " VALUES ('marc21', ?, ?, 'chi', '2026-09-01') RETURNING id",
+                        (make_record(f"书{barcode}"), f"书{barcode}"),
+                    ).scalar_one()
+                    connection.exec_driver_sql(
+                        "INSERT INTO item (barcode, bib_id, item_type) VALUES (?, ?, 'book')",
+                        (barcode, bib),
+                    )
         finally:
             adapter.close()
 
