@@ -6,6 +6,7 @@ patron has it; what the two do not tell is not told on (``SOMEBODY_ELSE``, None)
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from adapters.sip2.base import Budget
@@ -84,11 +85,14 @@ class Sip2Circulation(Sip2Patrons):
         An ILS that knows neither the item nor the patron has lost its database, rather than both
         (Evergreen answers so): that is no proof that nothing is out.
         """
-        if any(loan.barcode == barcode for loan in facts.loans):
-            due = item.due if item is not None else None
-            return IlsLoan(barcode, patron, due, title=item.title if item is not None else "")
+        own = {barcode.upper(), _own_barcode(item).upper() or barcode.upper()}
+        listed = {loan.barcode.upper() for loan in facts.loans}
+        if own & listed:
+            return replace(_somebody(barcode, item), patron=patron)
         lists = Capability.LIST_LOANS in self.capabilities
         if not facts.valid or (lists and not facts.loans_complete):
+            return _somebody(barcode, item)
+        if any(_is_alike(one, other) for one in own for other in listed):
             return _somebody(barcode, item)
         if item is not None and item.status in _OUT:
             return IlsLoan(barcode, SOMEBODY_ELSE, item.due, title=item.title)
@@ -160,6 +164,17 @@ def _somebody(barcode: Barcode, item: IlsItem | None) -> IlsLoan:
     if item is None:
         return IlsLoan(barcode)
     return IlsLoan(barcode, due=item.due, title=item.title)
+
+
+def _own_barcode(item: IlsItem | None) -> str:
+    """Return the barcode as the ILS itself writes it (AB of 18)."""
+    return item.native.get("AB").strip() if item is not None and item.native is not None else ""
+
+
+def _is_alike(one: str, other: str) -> bool:
+    """Say whether two barcodes may be one item, written with and without zeros or a prefix."""
+    short, long = sorted((one.lstrip("0"), other.lstrip("0")), key=len)
+    return bool(short) and long.endswith(short)
 
 
 def _fee_rule(context: ExchangeContext) -> dict[str, str | None]:

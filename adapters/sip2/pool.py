@@ -86,10 +86,16 @@ class ConnectionPool:
             raise
 
     def take_idle(self, *, since: float) -> Sip2Client | None:
-        """Return the connection that has been idle longest, if it has been so since ``since``."""
+        """Return the connection that has been idle longest, if it has been so since ``since``.
+
+        Those that the ILS has closed meanwhile go: that is its right, and no failure.
+        """
         with self._changed:
-            if self._idle and self._idle[0].since <= since:
-                return self._idle.pop(0).client
+            while self._idle and self._idle[0].since <= since:
+                idle = self._idle.pop(0)
+                if idle.client.is_quiet:
+                    return idle.client
+                self._drop(idle)
             return None
 
     def give_back(self, client: Sip2Client, *, oldest: bool = False) -> None:

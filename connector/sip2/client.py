@@ -3,7 +3,8 @@
 Nothing here retries a request on its own account: it is sent again only when the other side said
 that it did not understand it (96), which means that it did nothing. An unreadable answer is asked
 for again (97), which executes nothing; a 96 in answer to that is the end, because the request has
-been carried out. Rules for callers:
+been carried out. An answer without a checksum from a server that has sent them counts as cut. Rules
+for callers:
 
 - the constructor raises ``OSError``: nothing was sent;
 - ``exchange`` raises ``TimeoutError`` or ``RemoteProtocolError``: the request may have been carried
@@ -74,6 +75,7 @@ class Sip2Client:
         self._buffer = FrameBuffer()
         self._frames: deque[bytes] = deque()
         self._sequence = 9
+        self._has_checksums = False
         self._closed = False
         until = time.monotonic() + timeout_s
         sock = socket.create_connection((host, port), timeout=timeout_s)
@@ -220,7 +222,11 @@ class Sip2Client:
                 if to_send is not data:
                     break  # it has answered the request, and cannot tell how
                 continue
-            if frame.checksum is Checksum.BAD and self.profile.checksum is ChecksumPolicy.STRICT:
+            if frame.checksum is Checksum.GOOD:
+                self._has_checksums = True
+            is_cut = self._has_checksums and frame.checksum is Checksum.ABSENT and to_send is data
+            is_bad = frame.checksum is Checksum.BAD or is_cut
+            if is_bad and self.profile.checksum is ChecksumPolicy.STRICT:
                 to_send = encode(
                     Message("97", {}, []), self.profile, error_detection=sequence is not None
                 )

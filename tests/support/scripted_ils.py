@@ -72,6 +72,8 @@ DEFAULTS: dict[str, Callable[[Message], Reply]] = {
 class ScriptedIls:
     """Serves on ``port`` until it leaves its ``with``.
 
+    97 brings the last answer of the connection again, unless scripted.
+
     Attributes:
         seen: every request, in order of arrival; ``raw`` the frames.
         connections: how many were accepted. open: how many are open now.
@@ -91,6 +93,7 @@ class ScriptedIls:
         self.raw: list[bytes] = []
         self.connections = 0
         self._once: dict[str, deque[Callable[[Message], Reply]]] = defaultdict(deque)
+        self._last: dict[socket.socket, bytes] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -190,7 +193,8 @@ class ScriptedIls:
             self.raw.append(raw)
             scripted = self._once[request.code]
             make = scripted.popleft() if scripted else self.answers.get(request.code)
-        reply = make(request) if make else None
+        again = self._last.get(connection) if request.code == "97" else None
+        reply = make(request) if make else again
         if reply is None:
             return False
         if isinstance(reply, Message):
@@ -200,6 +204,7 @@ class ScriptedIls:
                 sequence=frame.sequence,
                 error_detection=frame.error_detection,
             )
+        self._last[connection] = reply
         connection.sendall(reply)
         return True
 

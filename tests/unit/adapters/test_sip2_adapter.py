@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+import structlog
 
 from adapters.sip2.adapter import build_adapter
 from adapters.sip2.settings import Sip2Settings
@@ -189,6 +190,25 @@ def test_an_item_that_is_out_and_not_in_his_list_is_somebody_elses(bench):
     item_is(bench, "04")
     patron_has(bench, "B-1")
     assert adapter.fetch_item_loan(ITEM, PATRON).patron == SOMEBODY_ELSE
+
+
+def test_the_systems_own_spelling_of_a_barcode_counts(bench):
+    adapter = bench.open()
+    bench.ils.answers["17"] = lambda request: answer(
+        request, {"AB": "LIB-B-0815", "AJ": "T"}, circulation_status="04"
+    )
+    patron_has(bench, "lib-b-0815")
+    assert adapter.fetch_item_loan(ITEM, PATRON).patron == PATRON
+
+
+@pytest.mark.parametrize(
+    ("asked", "listed"), [("815", "000815"), ("000815", "815"), ("815", "T815")]
+)
+def test_a_barcode_that_is_spelt_alike_proves_nothing(bench, asked, listed):
+    adapter = bench.open()
+    item_is(bench, "04")
+    patron_has(bench, listed)
+    assert adapter.fetch_item_loan(asked, PATRON).patron is None
 
 
 def test_a_list_that_is_cut_proves_nothing(bench):
@@ -553,12 +573,12 @@ def test_a_gbk_ils_with_bytes_that_look_like_a_delimiter(bench):
     assert bench.ils.last("63").get("AA") == "読者東"
 
 
-def test_no_log_line_and_no_error_holds_a_person(bench, capsys):
+def test_no_log_line_and_no_error_holds_a_person(bench):
     adapter = bench.open(failures=1)
     bench.ils.answers["11"] = lambda _: b"12 AEZhang|\r"
-    with pytest.raises(OutcomeUnknown) as caught:
+    with structlog.testing.capture_logs() as logged, pytest.raises(OutcomeUnknown) as caught:
         adapter.checkout("SECRET-1", "SECRET-2", context(pin="9876", timeout_s=0.2))
-    said = f"{caught.value!s} {caught.value.__cause__!r} {capsys.readouterr().out}"
+    said = f"{caught.value!s} {caught.value.__cause__!r} {logged!r}"
     assert "ils.circuit_opened" in said
     for secret in ("SECRET", "9876", "Zhang"):
         assert secret not in said

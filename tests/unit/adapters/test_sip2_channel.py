@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -445,6 +447,14 @@ def test_the_heartbeat_asks_only_on_idle_connections(ils, connect):
     assert "sip2-LIB-heartbeat" not in [one.name for one in threading.enumerate()]
 
 
+def test_a_connection_that_the_ils_closed_for_idleness_is_no_failure(ils, connect):
+    channel = connect(heartbeat_s=0.2, failures=1)
+    checkout(channel)
+    ils.cut()
+    until(lambda: channel.statistics.idle == 0)
+    assert channel.statistics.breaker == "closed"
+
+
 def test_a_busy_connection_has_no_heartbeat(ils, connect):
     channel = connect(heartbeat_s=0.4)
     end = time.monotonic() + 0.8
@@ -589,3 +599,49 @@ def test_the_channel_counts_what_it_does(ils, connect):
     assert (told.messages["11"].count, told.messages["11"].failed) == (2, 1)
     assert told.messages["11"].seconds > 0
     assert (told.breaker, told.connections, told.idle, told.limit) == ("closed", 0, 0, 4)
+
+
+def in_trouble(ils):
+    """Answer 11, or not, or half, or late, or with a byte too few."""
+    dice, lock = random.Random(4), threading.Lock()
+
+    def answer_somehow(request):
+        with lock:
+            kind = dice.randrange(16)
+        told = answer(request, ok="1")
+        if kind == 2:
+            ils.wait(0.25)
+        return {
+            0: None,
+            1: b"121NNY2026\r",
+            3: encode(told, WireProfile())[:-1],
+        }.get(kind, told)
+
+    return answer_somehow
+
+
+def test_under_every_kind_of_trouble_no_answer_is_ever_anothers(ils, connect):
+    """Sixteen callers, four connections, one exchange in four goes wrong in some way."""
+    ils.answers["11"] = in_trouble(ils)
+    ils.answers["97"] = lambda _: b"96AZFEF6\r"
+    channel = connect(failures=1000)
+    outcomes = []
+
+    def lend(number):
+        barcode = f"B{number}"
+        message = Message("11", {}, [("AA", "P"), ("AB", barcode)])
+        try:
+            assert channel.exchange(message, timeout_s=0.2, changes=True).get("AB") == barcode
+        except AdapterUnavailable:
+            return
+        except OutcomeUnknown:
+            pass
+        outcomes.append(barcode)
+
+    with ThreadPoolExecutor(16) as pool:
+        for done in [pool.submit(lend, number) for number in range(400)]:
+            done.result(30)
+    arrived = Counter(one.get("AB") for one in ils.seen if one.code == "11")
+    assert set(arrived.values()) == {1}
+    assert set(arrived) <= set(outcomes)
+    assert len(outcomes) > 100

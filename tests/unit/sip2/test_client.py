@@ -163,6 +163,21 @@ def test_bad_checksum_brings_97_not_the_request(script):
     assert server.seen[1] == b"97AZFEF5\r"
 
 
+def test_an_answer_that_lost_its_checksum_is_asked_for_again(script):
+    server = script(status_reply, b"98Y\r", b"98YYYYNN60000320261121    1200002.00AOAGAIN|BXY|\r")
+    with open_client(server.port) as client:
+        client.exchange(STATUS)
+        assert client.exchange(STATUS).get("AO") == "AGAIN"
+    assert [raw[:2] for raw in server.seen] == [b"99", b"99", b"97"]
+
+
+def test_a_server_without_checksums_is_taken_as_it_is(script):
+    server = script(*[b"98YYYYNN60000320261121    1200002.00AOMAIN|BXY|\r"] * 2)
+    with open_client(server.port) as client:
+        for _ in range(2):
+            assert client.exchange(STATUS).get("AO") == "MAIN"
+
+
 def test_96_in_answer_to_97_does_not_bring_the_request_again(script):
     server = script(lambda raw: status_reply(raw)[:-5] + b"0000\r", b"96AZFEF6\r", keep_open=True)
     with (
