@@ -36,7 +36,26 @@ from connector.services.desk import (
 from connector.services.facts import PatronView, count_quota
 from connector.services.uploads import Uploads
 
-__all__ = ["AwayLending"]
+__all__ = ["AwayLending", "may_stand_in", "view_without_ils"]
+
+
+def may_stand_in(library: Library, standing: PatronStanding, err: AdapterError) -> bool:
+    """Say whether a call failed because the ILS is away, and a patron may be served without it."""
+    if not isinstance(err, AdapterUnavailable | OutcomeUnknown) or library.mode is not Mode.ENFORCE:
+        return False
+    return standing.ils_patron is not None or standing.is_retired
+
+
+def view_without_ils(desk: CirculationDesk, standing: PatronStanding) -> PatronView:
+    """Return a patron as the ledger alone knows him."""
+    facts = PatronFacts(
+        standing.ils_patron or IlsPatronId(""),
+        desk.now(),
+        valid=not standing.is_retired,
+        loans_complete=False,
+    )
+    loans = desk.ledger.list_unclosed(standing.patron_id)
+    return PatronView(standing, facts, facts.ils_patron, loans)
 
 
 class AwayLending:
@@ -68,24 +87,9 @@ class AwayLending:
     def _may_lend(
         self, exchange: Exchange, library: Library, standing: PatronStanding, err: AdapterError
     ) -> bool:
-        if not isinstance(err, AdapterUnavailable | OutcomeUnknown):
-            return False
-        if library.mode is not Mode.ENFORCE or exchange.slot.is_expired:
-            return False
-        if standing.ils_patron is None and not standing.is_retired:
+        if exchange.slot.is_expired or not may_stand_in(library, standing, err):
             return False
         return exchange.context.no_block or self._desk.away.lends(library)
-
-    def view(self, standing: PatronStanding) -> PatronView:
-        """Return a patron as the ledger alone knows him; one without an account is nobody."""
-        facts = PatronFacts(
-            standing.ils_patron or IlsPatronId(""),
-            self._desk.now(),
-            valid=not standing.is_retired,
-            loans_complete=False,
-        )
-        loans = self._desk.ledger.list_unclosed(standing.patron_id)
-        return PatronView(standing, facts, facts.ils_patron, loans)
 
     def _prepare(
         self, exchange: Exchange, library: Library, standing: PatronStanding
@@ -93,7 +97,7 @@ class AwayLending:
         items = self._desk.facts.resolve_item(exchange.scanned_item, library)
         if len(items) != 1:
             return EarlyRefusal(exchange, Reason.AMBIGUOUS_ITEM, standing)
-        view = self.view(standing)
+        view = view_without_ils(self._desk, standing)
         if not view.facts.valid:
             return EarlyRefusal(exchange, Reason.UNKNOWN_PATRON, standing, view)
         if exchange.pin_rule is PinRule.ALWAYS:

@@ -24,7 +24,7 @@ from connector.domain.loan import LoanState
 from connector.domain.patron import PatronFacts, PatronFlag, PatronStanding, PinRule
 from connector.domain.policy import LoanPolicy, RenewalBar, select_policy
 from connector.domain.wire import WireMessage
-from connector.errors import OutcomeUnknown
+from connector.errors import AdapterError, OutcomeUnknown
 from connector.log import get_logger
 from connector.ports.ils import (
     BlockReason,
@@ -35,6 +35,7 @@ from connector.ports.ils import (
     HoldResult,
     IlsAdapter,
 )
+from connector.services.away_lending import may_stand_in, view_without_ils
 from connector.services.desk import (
     STORE_DOWN,
     CirculationDesk,
@@ -136,21 +137,34 @@ class PatronService:
                 standing = self._find_behind(passed, exchange, library)
                 if standing is None:
                     return passed
-            view = self._desk.read_patron(exchange, library, standing)
-            return self._enrolled(exchange, library, view)
+            return self._enrolled(exchange, library, self._read(exchange, library, standing))
         except STORE_DOWN:
             _log.exception("store.unavailable", institution=library.code)
             return self._passed(exchange, library)
 
+    def _read(self, exchange: Exchange, library: Library, standing: PatronStanding) -> PatronView:
+        """Read the patron; while the ILS is away and the library lends all the same, from the
+        ledger alone, so that a machine does not turn him away.
+        """
+        try:
+            return self._desk.read_patron(exchange, library, standing)
+        except AdapterError as err:
+            serves = may_stand_in(library, standing, err) and self._desk.away.lends(library)
+            if not serves:
+                raise
+            return view_without_ils(self._desk, standing)
+
     def fetch_list(self, exchange: Exchange, answer: PatronAnswer) -> WireMessage | None:
         """Return the ILS's own answer to the 63 of an enrolled patron, for a list that only it has.
 
-        None where the ILS does not speak SIP2, or the PIN was wrong.
+        None where the ILS does not speak SIP2 or is away, or the PIN was wrong.
 
         Raises:
             AdapterError: the ILS cannot be asked.
         """
         if not can_forward(self._desk, exchange) or answer.pin_valid is False:
+            return None
+        if self._desk.away.is_away(exchange.institution):
             return None
         return forward(self._desk, exchange, patron=answer.facts.ils_patron)
 

@@ -653,3 +653,27 @@ def test_the_queue_is_kept_per_item_and_owner(world: World) -> None:
     assert world.app.away.is_waiting(
         world.app.libraries[KOHA], ItemId(InstitutionId("FOLIO-B"), Barcode("X1"))
     )
+
+
+def test_a_machine_is_shown_the_pupil_while_it_may_lend(lending: World) -> None:
+    world = lending
+    world.add_pupil("S1")
+    world.add_items("KOHA-A", "B1")
+    ils, kiosk = world.ils("KOHA-A"), world.kiosk()
+    assert kiosk.checkout("S1", "B1").fixed["ok"] == "1"
+    ils.set_down()
+    shown = kiosk.information("S1")
+    assert (shown.get("BL"), shown.get_all("AU"), shown.get("CB")) == ("Y", ["B1"], "0008")
+    assert shown.fixed["patron_status"].strip() == ""
+    world.clock.advance(hours=25)
+    assert kiosk.information("S1").get("BL") == "N", "it does not lend any more"
+
+
+def test_a_machine_hears_what_is_taken_meanwhile(lending: World, world: World) -> None:
+    for each, checkout_ok in ((lending, "Y"), (world, "N")):
+        kiosk = each.kiosk()
+        each.ils("KOHA-A").set_down()
+        answer = kiosk.ask("99", {"status_code": "0", "protocol_version": "2.00"})
+        fixed = answer.fixed
+        assert (fixed["online"], fixed["checkin_ok"]) == ("N", "Y")
+        assert fixed["checkout_ok"] == checkout_ok
