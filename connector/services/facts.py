@@ -29,16 +29,11 @@ from connector.errors import AdapterError
 from connector.log import get_logger
 from connector.ports.clock import Clock
 from connector.ports.decisions import Decider
-from connector.ports.deferred import (
-    LENT_TO_OTHER,
-    OUTDATED,
-    DeferredStore,
-    DeferredVerb,
-    DeferredWork,
-)
+from connector.ports.deferred import DeferredStore, DeferredWork
 from connector.ports.ils import Capability, IlsAdapter
 from connector.ports.ledger import Adoption, Ledger, Place, Reconciliation, Renewed
 from connector.ports.store import ItemFacts, ItemFactsStore, PatronRegister
+from connector.services.unheard import Unheard, is_returned
 
 __all__ = ["FactReader", "ItemView", "PatronView", "count_quota"]
 
@@ -122,7 +117,7 @@ class FactReader:
         self._item_facts = item_facts
         self._decider = decider
         self._now = now
-        self._deferred = deferred
+        self._unheard = Unheard(deferred)
 
     def resolve_patron(self, scanned: str, library: Library) -> PatronStanding | None:
         """Return the enrolled patron behind whatever was scanned, or None (decision 4)."""
@@ -176,7 +171,9 @@ class FactReader:
         if not facts.loans_complete and facts.counts.charged:
             # Counted before the ILS was read: a loan made meanwhile is not taken off its count.
             before = loans if lists else counted
-            uncounted = self._count_elsewhere(facts.counts.charged, before, standing, library)
+            uncounted = self._unheard.count_elsewhere(
+                facts.counts.charged, before, standing.patron_id, library
+            )
         return PatronView(standing, facts, facts.ils_patron, loans, uncounted)
 
     def resolve_item(self, scanned: str, library: Library) -> tuple[ItemId, ...]:
@@ -255,7 +252,7 @@ class FactReader:
             seen.add(item)
             row = rows.get(item)
             if row is None:
-                if not _is_returned(unheard.get(item, ()), standing, ils_loan):
+                if not is_returned(unheard.get(item, ()), standing.patron_id, ils_loan):
                     adopt.append(self._adoption(item, ils_loan, library, origin))
             elif item in unheard:
                 continue
@@ -291,8 +288,8 @@ class FactReader:
         listed: Sequence[tuple[ItemId, IlsLoan]],
         library: Library,
     ) -> Mapping[ItemId, Sequence[DeferredWork]]:
-        """Return what the ILS had not heard of when it was read, by item; only of items about which
-        it and the ledger differ.
+        """Return what the ILS had not heard of when it was read; only of items about which it and
+        the ledger differ.
         """
         here = {item for item, row in rows.items() if row.lender == library.code}
         doubtful = here ^ {item for item, _ in listed}
@@ -301,34 +298,7 @@ class FactReader:
             for item, ils_loan in listed
             if item in rows and _is_renewed(rows[item], ils_loan, library)
         }
-        if self._deferred is None or not doubtful:
-            return {}
-        found: dict[ItemId, list[DeferredWork]] = {}
-        for work in self._deferred.find_unheard(library.code, sorted(doubtful), at=facts.as_of):
-            if work.reason != OUTDATED:
-                found.setdefault(work.item, []).append(work)
-        return found
-
-    def _count_elsewhere(
-        self, charged: int, counted: Sequence[Loan], standing: PatronStanding, library: Library
-    ) -> int:
-        """Return how many loans an ILS counts that are not in the ledger.
-
-        Of those that it has not heard of, a loan is not in its count, and a return still is.
-        """
-        here = {loan.loan_id for loan in counted if loan.lender == library.code}
-        unheard = (
-            self._deferred.list_of_patron(library.code, standing.patron_id)
-            if self._deferred is not None
-            else ()
-        )
-        lent = {work.loan_id for work in unheard if work.verb is DeferredVerb.CHECKOUT}
-        returned = {
-            work.loan_id
-            for work in unheard
-            if work.verb is DeferredVerb.CHECKIN and work.reason != LENT_TO_OTHER
-        }
-        return max(0, charged - len(here - lent) - len(returned - lent - here))
+        return self._unheard.find(library, doubtful, at=facts.as_of)
 
     def _find_gone(
         self, facts: PatronFacts, loans: Sequence[Loan], seen: set[ItemId], library: Library
@@ -399,19 +369,6 @@ class FactReader:
             if len(owners) == 1
             else ItemId(library.code, library.barcodes.normalise(barcode))
         )
-
-
-def _is_returned(
-    unheard: Sequence[DeferredWork], standing: PatronStanding, ils_loan: IlsLoan
-) -> bool:
-    """Say whether this loan ended at a kiosk, and only the ILS does not know it yet."""
-    began = ils_loan.checked_out_at
-    return any(
-        work.verb is DeferredVerb.CHECKIN
-        and work.patron_id in {None, standing.patron_id}
-        and (began is None or began <= work.occurred_at)
-        for work in unheard
-    )
 
 
 def _is_due_later(row: Loan, ils_loan: IlsLoan, library: Library) -> bool:
