@@ -337,9 +337,15 @@ def pin_to_check(exchange: Exchange) -> str | None:
 
 
 def context_for_ils(exchange: Exchange) -> ExchangeContext:
-    """Return the context for an enrolled patron: without a PIN that nobody asked for."""
+    """Return the context for an enrolled patron: without a PIN that nobody asked for, and without
+    leave to renew by a checkout, for renewals are decided here (decision 12).
+    """
     pin = pin_to_check(exchange)
     context = exchange.context
+    request = context.request
+    if request is not None and request.fixed.get("sc_renewal_policy") == "Y":
+        fixed = {**request.fixed, "sc_renewal_policy": "N"}
+        context = replace(context, request=replace(request, fixed=fixed))
     return context if context.pin == pin else replace(context, pin=pin)
 
 
