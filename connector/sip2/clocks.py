@@ -68,7 +68,7 @@ class TerminalClocks:
         try:
             found = {clock.terminal: clock for clock in self._store.list_clocks()}
         except (StorageUnavailable, StorageConflict) as err:
-            _log.warning("terminal_clocks.not_read", error=type(err).__name__)
+            _log.warning("clocks.not_read", error=type(err).__name__)
             return
         self._saved = found
         self._clocks = found | self._clocks
@@ -83,7 +83,7 @@ class TerminalClocks:
         try:
             self._store.save_clocks(due)
         except (StorageUnavailable, StorageConflict) as err:
-            _log.warning("terminal_clocks.not_saved", error=type(err).__name__)
+            _log.warning("clocks.not_saved", error=type(err).__name__)
             return 0
         self._saved.update({clock.terminal: clock for clock in due})
         return len(due)

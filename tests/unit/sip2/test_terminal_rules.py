@@ -288,8 +288,8 @@ def test_memory_counts_while_the_database_is_away(kit, log_lines):
     assert offset_of(clocks) == 0
     shelf.is_away = False
     assert clocks.save() == 1
-    assert "terminal_clocks.not_read" in log_lines.getvalue()
-    assert "terminal_clocks.not_saved" in log_lines.getvalue()
+    assert "clocks.not_read" in log_lines.getvalue()
+    assert "clocks.not_saved" in log_lines.getvalue()
 
 
 def test_what_was_stored_counts_until_it_is_measured(kit):
