@@ -15,6 +15,7 @@ from prometheus_client import generate_latest
 from connector import log
 from connector.domain.enrolment import ApplicationState, ConsentScope, SchoolStage
 from connector.domain.ids import InstitutionId
+from connector.errors import AdapterUnavailable
 from connector.ports.tasks import TaskKind
 from connector.services.provisioning import ActivationOutcome
 from connector.settings import LogSettings
@@ -264,6 +265,17 @@ def test_cards_are_free_or_not(kiosk_world: World) -> None:
         assert (free.get("AC"), free.get("AA")) == ("0", "NEW-9")
         assert ask(client, "91", XO=id_number(3), XK="1").get("AC") == "1"
         assert ask(client, "85", XO=id_number(3), XK="13").get("OX") == "S000000018"
+
+
+def test_who_cannot_be_looked_for_counts_as_there(kiosk_world: World, monkeypatch) -> None:
+    def away(*_args: object, **_kwargs: object) -> None:
+        raise AdapterUnavailable("fake", LIB, "no_connection")
+
+    monkeypatch.setattr(type(kiosk_world.ils("KOHA-A")), "find_patron", away)
+    with machine(kiosk_world) as client:
+        answer = ask(client, "91", XO=NUMBER, XK="1")
+        assert (answer.get("AC"), "无法连接" in answer.get("AF")) == ("1", True)
+        assert say(client, frame()).get("OK") == "1", "applying needs no library system"
 
 
 def test_the_school_is_named_by_the_terminal_or_by_the_machine(make_world: MakeWorld) -> None:
