@@ -3,6 +3,7 @@
 Nothing here knows who a patron is: ``patron_ref`` is made by ``connector.storage.crypto``. Rules —
 
 - an event is ``noun.verb_past``; there is one line per SIP2 exchange, row batch or search;
+- a key without a value (None) is left out;
 - a key that is not in ``ALLOWED_KEYS`` is dropped, and raises under pytest: personal data must not
   slip in under a new name; no frame, request body or record is ever a value;
 - an exception is logged by the class and place of each step, never by its text.
@@ -119,7 +120,7 @@ def _keep_allowed(
     unknown = sorted(event.keys() - ALLOWED_KEYS)
     if unknown and "PYTEST_CURRENT_TEST" in os.environ:
         raise KeyError(f"log keys that are not in connector.log.ALLOWED_KEYS: {', '.join(unknown)}")
-    for key in unknown:
+    for key in unknown + [key for key, value in event.items() if value is None]:
         del event[key]
     return event
 

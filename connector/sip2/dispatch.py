@@ -266,18 +266,8 @@ class Dispatcher:
         peer: str = "",
     ) -> None:
         took_s = time.monotonic() - started
-        more: dict[str, object] = {}
-        if exchange is not None:
-            more["ils_ms"] = round(exchange.ils_s * 1000, 1)
-            if exchange.reason and outcome != "accepted":
-                more["reason"] = exchange.reason
-        if frame is not None:
-            if frame.checksum is Checksum.BAD:
-                more["checksum"] = str(frame.checksum)
-            if frame.problems:
-                more["repaired"] = ",".join(frame.problems)
-        if terminal is None and peer:
-            more["peer"] = peer
+        is_bad = frame is not None and frame.checksum is Checksum.BAD
+        is_refused = exchange is not None and outcome != "accepted"
         with contextlib.suppress(OSError):  # a closed pipe must not cost a kiosk its answer
             _log.info(
                 "sip2.exchange_done",
@@ -285,8 +275,12 @@ class Dispatcher:
                 terminal=None if terminal is None else terminal.terminal_id,
                 institution=None if terminal is None else terminal.institution,
                 outcome=outcome,
+                reason=(exchange.reason or None) if exchange and is_refused else None,
+                checksum=frame.checksum.value if frame and is_bad else None,
+                repaired=(",".join(frame.problems) or None) if frame else None,
+                peer=(peer or None) if terminal is None else None,
                 duration_ms=round(took_s * 1000, 1),
-                **more,
+                ils_ms=None if exchange is None else round(exchange.ils_s * 1000, 1),
             )
         if self._observer is not None:
             self._observer(code, outcome, took_s)
