@@ -70,12 +70,13 @@ _DENIED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class LoanLine:
-    """One item that the patron has, wherever it was lent."""
+    """One item that the patron has; ``elsewhere``: another library lent it."""
 
     barcode: Barcode
     title: str
     due: datetime | None
     overdue: bool
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +235,7 @@ class PatronService:
                 titles.get(loan.item.barcode, "") if loan.lender == library.code else "",
                 loan.due,
                 is_overdue(loan.due, exchange.place.at, library.zone),
+                elsewhere=loan.lender != library.code,
             )
             for loan in view.loans
             if loan.state is not LoanState.ASKED

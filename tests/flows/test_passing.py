@@ -484,3 +484,24 @@ def test_the_words_of_an_ils_with_an_api_stand_beside_ours(
     world.add_items("KOHA-A", "B1")
     answer = world.kiosk().checkout("S1", "B1")
     assert answer.get_all("AF") == ["借书成功，应还日期 2026-12-21", "请按时归还"]
+
+
+def test_an_ils_that_lists_titles_lists_a_pupils_loans_itself(make: Make) -> None:
+    library = make(settings={"charged_items": "titles"}, policy="max_items = 2")
+    library.enrol("S1", ils_number="700123")
+    held = [("AU", "城南旧事"), ("AU", "呼兰河传")]
+    for _ in range(2):
+        library.says("64", counted(charged=2), *PUPIL, *held)
+    answer = library.kiosk.information("S1")
+    assert answer.get_all("AU") == ["城南旧事", "呼兰河传"]
+    assert (answer.fixed["charged_count"], answer.fixed["patron_status"][5]) == ("0002", "Y")
+
+
+def test_barcodes_keep_the_words_that_the_ils_puts_beside_them(make: Make) -> None:
+    library = make(settings={"charged_pattern": "^[0-9A-Z]+"})
+    library.enrol("S1", ils_number="700123")
+    library.says("64", counted(charged=2), *PUPIL, ("AU", "B2 呼兰河传"), ("AU", "B1 城南旧事"))
+    answer = library.kiosk.information("S1")
+    assert answer.get_all("AU") == ["B2 呼兰河传", "B1 城南旧事"]
+    assert [row["barcode"] for row in library.world.rows("loan")] != []
+    assert library.ils.counts["63"] == 1

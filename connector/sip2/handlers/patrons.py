@@ -56,7 +56,9 @@ def answer_patron(turn: Answering) -> Message:
         answer = turn.patrons.fetch_information(turn.to_exchange())
         if isinstance(answer, Passed):
             return _passed(turn, answer)
-        wants_more = answer.enrolled and answer.facts.valid and _LISTS_OF_THE_ILS & {*wanted}
+        wants_more = (
+            answer.enrolled and answer.facts.valid and _lists_of_the_ils(answer) & {*wanted}
+        )
         listed = turn.patrons.fetch_list(turn.to_exchange(), answer) if wants_more else None
     except AdapterError:
         return turn.refuse(Reason.ILS_UNAVAILABLE)
@@ -262,8 +264,9 @@ def _information(
         "CD": [hold.barcode or hold.title for hold in waiting],
     }
     for tag in wanted:
-        if listed is not None and tag in _LISTS_OF_THE_ILS:
-            fields += [(tag, value) for value in listed.get_all(tag)]
+        if listed is not None and tag in _lists_of_the_ils(answer):
+            theirs = [*listed.get_all(tag), *_lent_elsewhere(turn.request, tag, loans)]
+            fields += [(tag, value) for value in theirs]
         else:
             fields += [(tag, value) for value in _slice(turn.request, lists[tag])]
     if not turn.terminal.mask_name:
@@ -290,6 +293,19 @@ def _as_the_ils_writes(turn: Answering, answer: PatronAnswer) -> dict[Barcode, s
     texts = answer.native.get_all("AU") if answer.native else ()
     barcodes = turn.library.barcodes
     return {barcodes.normalise(text.partition(" ")[0]): text for text in texts if text.strip()}
+
+
+def _lists_of_the_ils(answer: PatronAnswer) -> frozenset[str]:
+    """Return the lists that only the ILS can give: where it lists titles, the loans too."""
+    lists_titles = answer.native is not None and answer.native.get("AU") and not answer.facts.loans
+    return _LISTS_OF_THE_ILS | {"AT", "AU"} if lists_titles else _LISTS_OF_THE_ILS
+
+
+def _lent_elsewhere(request: Message, tag: str, loans: Sequence[LoanLine]) -> list[str]:
+    """Return what other libraries lent, for a whole list of the ILS; a part of it is its own."""
+    if request.get("BP").strip() or tag not in {"AT", "AU"}:
+        return []
+    return [loan.barcode for loan in loans if loan.elsewhere and (loan.overdue or tag == "AU")]
 
 
 def _in_the_order_of(written: Mapping[Barcode, str], loans: Sequence[LoanLine]) -> list[LoanLine]:
