@@ -85,24 +85,30 @@ class CircuitBreaker:
             self._probing = True
             return Admission(is_probe=True)
 
-    def reach(self) -> None:
+    def reach(self) -> bool:
         """The ILS takes connections: that closes the circuit, and forgets no failure.
 
         A front end may answer the login while everything behind it hangs.
+
+        Returns: whether that closed it.
         """
         with self._lock:
-            if self._probing:
-                self._failures = 0
-                self._open_until = None
-                self._probing = self._login_refused = False
+            return self._probing and self._close()
 
-    def succeed(self) -> None:
-        """The ILS answered a request."""
+    def succeed(self) -> bool:
+        """The ILS answered a request; return whether that closed the circuit."""
         with self._lock:
-            if self._open_until is None or self._probing:
-                self._failures = self._times_opened = 0
-                self._open_until = None
-                self._probing = self._login_refused = False
+            if self._open_until is not None and not self._probing:
+                return False
+            self._times_opened = 0
+            return self._close()
+
+    def _close(self) -> bool:
+        was_open = self._open_until is not None
+        self._failures = 0
+        self._open_until = None
+        self._probing = self._login_refused = False
+        return was_open
 
     def fail(self) -> bool:
         """The ILS did not answer; return whether that opened the circuit."""

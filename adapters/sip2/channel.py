@@ -258,7 +258,7 @@ class Sip2Channel:
         except RemoteProtocolError as err:
             code = str(err)
             if code == "not_understood":
-                self._breaker.succeed()
+                self._note_answer(self._breaker.succeed())
                 raise self._unavailable(code) from err
             self._note_failure(code)
             raise self._unknown(code) from err
@@ -272,7 +272,7 @@ class Sip2Channel:
 
     def _take_status(self, answer: Message, message: Message, *, changes: bool) -> None:
         """Take a 98, which may answer any request instead of its own pair."""
-        self._breaker.succeed()
+        self._note_answer(self._breaker.succeed())
         try:
             self._note_status(answer)
         except AdapterUnavailable as err:
@@ -359,7 +359,7 @@ class Sip2Channel:
         if options.status == "after_login":
             self._ask_status(client, until)
         if options.login or options.status != "never":
-            self._breaker.reach()
+            self._note_answer(self._breaker.reach())
 
     def _ask_status(self, client: Sip2Client, until: float) -> None:
         self._note_status(client.exchange(_STATUS, timeout_s=_left(until)))
@@ -399,14 +399,18 @@ class Sip2Channel:
         """
         self._on_status(answer)
         if answer.fixed.get("online") == "N":
-            self._breaker.reach()
+            self._note_answer(self._breaker.reach())
             self._pool.clear()
             self._good_until = 0.0
             self._offline_until = time.monotonic() + self.options.verdict_s
             raise self._unavailable("offline", self.options.verdict_s)
 
+    def _note_answer(self, closed: bool) -> None:  # noqa: FBT001 - what the breaker says
+        if closed:
+            _log.info("ils.circuit_closed", institution=self.institution_id, adapter=NAME)
+
     def _note_good(self) -> None:
-        self._breaker.succeed()
+        self._note_answer(self._breaker.succeed())
         self._good_until = time.monotonic() + self.options.verdict_s
         self._bad = None
 

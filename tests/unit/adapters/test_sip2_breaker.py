@@ -55,7 +55,8 @@ def test_success_after_a_probe_forgets_how_often_it_was_open(breaker, clock):
     breaker.fail()
     clock[0] += 4
     breaker.admit()
-    breaker.succeed()
+    assert breaker.succeed() is True
+    assert breaker.succeed() is False
     assert breaker.state == "closed"
     for _ in range(3):
         breaker.fail()
@@ -67,7 +68,8 @@ def test_reaching_it_closes_the_circuit_but_does_not_forget(breaker, clock):
         breaker.fail()
     clock[0] += 2
     breaker.admit()
-    breaker.reach()
+    assert breaker.reach() is True
+    assert breaker.reach() is False
     assert breaker.admit() == (None, False, False)
     for _ in range(3):
         breaker.fail()
