@@ -13,16 +13,15 @@ Nothing here speaks SIP2 or SQL. Rules: decisions 4, 9, 14–16 —
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from connector.domain.circulation import Reason, find_card_bar, is_overdue
-from connector.domain.ids import Barcode, IlsPatronId, InstitutionId
+from connector.domain.ids import IlsPatronId, InstitutionId
 from connector.domain.library import Library, Mode
 from connector.domain.loan import LoanState
-from connector.domain.patron import PatronFacts, PatronFlag, PatronStanding, PinRule
-from connector.domain.policy import LoanPolicy, RenewalBar, select_policy
+from connector.domain.patron import PatronStanding, PinRule
+from connector.domain.policy import select_policy
 from connector.domain.wire import WireMessage
 from connector.errors import AdapterError, OutcomeUnknown
 from connector.log import get_logger
@@ -47,62 +46,23 @@ from connector.services.desk import (
 from connector.services.facts import PatronView, count_quota
 from connector.services.forwarding import Passed, can_forward, forward
 from connector.services.holds import find_out_cancelled, find_out_placed
+from connector.services.patron_answers import (
+    LoanLine,
+    PatronAnswer,
+    find_policy_flags,
+    find_stricter,
+)
 from connector.services.payments import PaymentService
 
-__all__ = ["LoanLine", "PatronAnswer", "PatronService"]
+__all__ = ["PatronService"]
 
 _log = get_logger(__name__)
 _T = TypeVar("_T")
 
 _Act = Callable[[IlsAdapter, IlsPatronId, Exchange], _T]
-_FindOut = Callable[[IlsAdapter, IlsPatronId], _T | None]
 """Gets the ILS, the number that it knows the patron by, and the exchange as it may be told."""
 
-_DENIED = frozenset(
-    {
-        PatronFlag.CHARGE_DENIED,
-        PatronFlag.RENEWAL_DENIED,
-        PatronFlag.RECALL_DENIED,
-        PatronFlag.HOLD_DENIED,
-    }
-)
-
-
-@dataclass(frozen=True, slots=True)
-class LoanLine:
-    """One item that the patron has; ``elsewhere``: another library lent it."""
-
-    barcode: Barcode
-    title: str
-    due: datetime | None
-    overdue: bool
-    elsewhere: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class PatronAnswer:
-    """One patron as a terminal may see him.
-
-    Attributes:
-        facts: the ILS's own view.
-        flags: the stricter of ILS and policy.
-        at_limit: the item limit of the policy is reached (decision 16).
-        reason: why the card as a whole is barred; None when it is not.
-        pin_valid: None when nothing was checked.
-        loans: union of ledger and ILS.
-        native: what an ILS that speaks SIP2 said itself.
-    """
-
-    facts: PatronFacts
-    enrolled: bool
-    flags: frozenset[PatronFlag]
-    loans: tuple[LoanLine, ...]
-    charged: int
-    limit: int | None
-    at_limit: bool = False
-    reason: Reason | None = None
-    pin_valid: bool | None = None
-    native: WireMessage | None = field(default=None, repr=False)
+_FindOut = Callable[[IlsAdapter, IlsPatronId], _T | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,14 +171,16 @@ class PatronService:
         quota = count_quota(view, now=exchange.place.at, library=library)
         bar = patron_bar(view, exchange) or find_card_bar(view.standing, exchange.place.local_date)
         at_limit = policy is not None and quota.total >= policy.max_items
-        flags = _policy_flags(view.standing, policy, bar, at_limit=at_limit, overdue=quota.overdue)
+        flags = find_policy_flags(
+            view.standing, policy, bar, at_limit=at_limit, overdue=quota.overdue
+        )
         return PatronAnswer(
             facts=view.facts,
             enrolled=True,
             flags=view.facts.flags | flags,
             loans=self._lines(view, exchange, library),
             charged=quota.total,
-            limit=_stricter(policy.max_items if policy else None, view.facts.loan_limit),
+            limit=find_stricter(policy.max_items if policy else None, view.facts.loan_limit),
             at_limit=at_limit,
             reason=bar,
             pin_valid=view.facts.pin_valid,
@@ -392,30 +354,3 @@ def _pin_bar(adapter: IlsAdapter, patron: IlsPatronId, exchange: Exchange) -> Re
     if Capability.VERIFY_PIN not in adapter.capabilities:
         return None
     return None if adapter.verify_pin(patron, pin) else Reason.PIN_WRONG
-
-
-def _policy_flags(
-    standing: PatronStanding,
-    policy: LoanPolicy | None,
-    bar: Reason | None,
-    *,
-    at_limit: bool,
-    overdue: int,
-) -> set[PatronFlag]:
-    if bar is not None and bar not in {Reason.PIN_MISSING, Reason.PIN_WRONG}:
-        return set(_DENIED)
-    flags: set[PatronFlag] = set()
-    if at_limit:
-        flags.add(PatronFlag.TOO_MANY_CHARGED)
-    if policy is None:
-        return flags
-    if standing.violations and RenewalBar.VIOLATION in policy.no_renewal_when:
-        flags.add(PatronFlag.RENEWAL_DENIED)
-    if policy.overdue_bars == "card" and overdue:
-        flags |= {PatronFlag.TOO_MANY_OVERDUE, PatronFlag.CHARGE_DENIED, PatronFlag.RENEWAL_DENIED}
-    return flags
-
-
-def _stricter(ours: int | None, theirs: int | None) -> int | None:
-    given = [limit for limit in (ours, theirs) if limit is not None]
-    return min(given) if given else None

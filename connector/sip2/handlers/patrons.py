@@ -20,7 +20,7 @@ from connector.domain.wire import WireMessage
 from connector.errors import AdapterError
 from connector.ports.ils import Capability, FeePayment, HoldRequest
 from connector.services.forwarding import Passed
-from connector.services.patrons import LoanLine, PatronAnswer
+from connector.services.patron_answers import LoanLine, PatronAnswer
 from connector.sip2.codec import Message, format_date, format_patron_status, parse_date
 from connector.sip2.handlers.common import Answering, flag
 from connector.sip2.handlers.passing import add_native, pass_on, texts_of
