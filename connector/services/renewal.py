@@ -27,7 +27,7 @@ from connector.errors import (
 )
 from connector.log import get_logger
 from connector.ports.ils import Capability, CheckoutResult
-from connector.ports.ledger import Reconciliation, Renewed, Verb
+from connector.ports.ledger import Verb
 from connector.services.desk import (
     STORE_DOWN,
     CirculationAnswer,
@@ -41,9 +41,10 @@ from connector.services.desk import (
     reason_of,
     reason_of_read,
 )
-from connector.services.facts import ItemView, PatronView, count_quota
+from connector.services.facts import PatronView, count_quota
 from connector.services.forwarding import can_forward, forward
-from connector.services.renewal_signs import Since, compare_loan, is_later_day
+from connector.services.renewal_elsewhere import compare_due_date
+from connector.services.renewal_signs import Since, compare_loan
 
 __all__ = ["NOT_SENT", "Renewal"]
 
@@ -257,7 +258,7 @@ class Renewal:
             return CirculationAnswer(ok=False, reason=Reason.NO_POLICY)
         try:
             item = self._desk.facts.read_item(row.item, lender)
-            row, view = self._compare_due_date(exchange, lender, view, row, item)
+            row, view = compare_due_date(self._desk, exchange, view, row, item)
         except AdapterError as err:
             return CirculationAnswer(ok=False, reason=reason_of_read(err))
         decision = decide_renewal(
@@ -275,33 +276,6 @@ class Renewal:
         decision = self._desk.narrow(decision, "renewal", exchange, view, item)
         adapter = self._desk.adapters[lender.code]
         return Lending(exchange, lender, adapter, view, item, policy, decision)
-
-    def _compare_due_date(
-        self, exchange: Exchange, lender: Library, view: PatronView, row: Loan, item: ItemView
-    ) -> tuple[Loan, PatronView]:
-        """Find a renewal that was made elsewhere, in an ILS whose list of loans has no due dates.
-
-        There the due date of the item is all that shows one (scenario 20); whose loan it is, is
-        asked before anything is written.
-        """
-        adapter = self._desk.adapters[lender.code]
-        due = item.record.due if item.record is not None else None
-        if Capability.LOAN_DUE_DATES in adapter.capabilities or due is None:
-            return row, view
-        if row.due is not None and not is_later_day(due, row.due, lender):
-            return row, view
-        if Capability.FETCH_ITEM_LOAN in adapter.capabilities:
-            now_with = self._desk.facts.fetch_item_loan(row)
-            if now_with is None or now_with.patron not in {None, row.ils_patron}:
-                return row, view
-        renewals = row.renewals + (row.due is not None)
-        seen = Renewed(row.loan_id, due, renewals)
-        changes = Reconciliation(
-            row.patron_id, lender.code, row.ils_patron, view.facts.as_of, renewed=(seen,)
-        )
-        loans = self._desk.ledger.reconcile(changes, exchange.place)
-        row = next((loan for loan in loans if loan.loan_id == row.loan_id), row)
-        return row, replace(view, loans=loans)
 
     def _renew_in_ils(self, lending: Lending, row: Loan) -> CirculationAnswer:
         exchange = lending.exchange
