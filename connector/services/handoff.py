@@ -157,7 +157,13 @@ class HandoffService:
             for application in taken:
                 self._end(application, "file_not_written", actor)
             raise
-        self._log("cards.handed_off", results, HandoffOutcome.HANDED_OFF)
+        _log.info(
+            "cards.handed_off",
+            institution=self.opening.rules.institution,
+            rows=len(results),
+            created=_count(results, HandoffOutcome.HANDED_OFF),
+            failed=_count(results, HandoffOutcome.FAILED),
+        )
         return tuple(results)
 
     def confirm(
@@ -204,7 +210,13 @@ class HandoffService:
                 failures += _weight_of(err)
             results.append(result)
             _tell(on_progress, len(results), len(applications))
-        self._log("cards.confirmed", results, HandoffOutcome.OPENED)
+        _log.info(
+            "cards.confirmed",
+            institution=self.opening.rules.institution,
+            rows=len(results),
+            created=_count(results, HandoffOutcome.OPENED),
+            failed=_count(results, HandoffOutcome.FAILED),
+        )
         return tuple(results)
 
     # --- export -----------------------------------------------------------------------------------
@@ -369,14 +381,9 @@ class HandoffService:
         )
         return HandoffResult(application, HandoffOutcome.FAILED, error=code)
 
-    def _log(self, event: str, results: Sequence[HandoffResult], wanted: HandoffOutcome) -> None:
-        _log.info(
-            event,
-            institution=self.opening.rules.institution,
-            rows=len(results),
-            created=sum(result.outcome is wanted for result in results),
-            failed=sum(result.outcome is HandoffOutcome.FAILED for result in results),
-        )
+
+def _count(results: Sequence[HandoffResult], outcome: HandoffOutcome) -> int:
+    return sum(result.outcome is outcome for result in results)
 
 
 def _of(result: Activation) -> HandoffResult:
