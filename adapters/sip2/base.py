@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from adapters.sip2.capabilities import find_capabilities, find_requests
-from adapters.sip2.channel import NAME, ChannelOptions, ChannelStatistics, Sip2Channel
+from adapters.sip2.channel import Sip2Channel
 from adapters.sip2.dates import Dates
 from adapters.sip2.mapping import Answers, to_wire
+from adapters.sip2.options import NAME, ChannelOptions
 from adapters.sip2.requests import Requests, Values
 from adapters.sip2.settings import Sip2Settings
+from adapters.sip2.statistics import ChannelStatistics
 from connector.domain.ids import InstitutionId
 from connector.domain.wire import WireMessage
 from connector.errors import UnsupportedOperation

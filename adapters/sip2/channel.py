@@ -17,12 +17,12 @@ from __future__ import annotations
 import ssl
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
-from adapters.sip2.breaker import BreakerState, CircuitBreaker
+from adapters.sip2.breaker import CircuitBreaker
+from adapters.sip2.options import NAME, ChannelOptions
 from adapters.sip2.pool import ConnectionPool
+from adapters.sip2.statistics import ChannelStatistics, ExchangeCounts
 from connector.domain.ids import InstitutionId
 from connector.errors import (
     AdapterAuthFailed,
@@ -37,65 +37,17 @@ from connector.log import get_logger
 from connector.sip2.client import Sip2Client
 from connector.sip2.codec import Frame, Message
 from connector.sip2.spec import SPECS
-from connector.sip2.terminal import WireProfile
 
-__all__ = ["ChannelOptions", "ChannelStatistics", "MessageStatistics", "Sip2Channel"]
+__all__ = ["Sip2Channel"]
 
 _log = get_logger(__name__)
 
-NAME = "sip2"
 _STATUS = Message("99", {"status_code": "0", "max_print_width": "000", "protocol_version": "2.00"})
 _HEARTBEAT_STEPS = 4
 _LEAST_S = 1.0
 """With less time left, what changes something is not sent: its answer would come too late."""
 _GUESSED = frozenset({"resync", "no_fixed_part", "short_fixed"})
 """Repairs by which a fixed value may be a default that nobody sent."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelOptions:
-    """Where the ILS is and how it is spoken to; see ``settings`` for what each means."""
-
-    host: str
-    port: int
-    profile: WireProfile = field(default_factory=WireProfile)
-    tls: ssl.SSLContext | None = None
-    server_hostname: str = ""
-    login: str = ""
-    password: str = field(default="", repr=False)
-    location: str = ""
-    status: str = "after_login"
-    connections: int = 4
-    connect_s: float = 3
-    answer_s: float = 8
-    heartbeat_s: float = 0
-    max_idle_s: float = 300
-    verdict_s: float = 2
-    failures: int = 5
-    open_s: float = 2
-    max_open_s: float = 60
-    refused_login_s: float = 300
-
-
-@dataclass(slots=True)
-class MessageStatistics:
-    """Exchanges of one request code; ``seconds`` is the sum over all of them."""
-
-    count: int = 0
-    failed: int = 0
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelStatistics:
-    """What the channel has done so far, for metrics."""
-
-    messages: Mapping[str, MessageStatistics]
-    breaker: BreakerState
-    connections: int
-    idle: int
-    limit: int
-    opened: int
 
 
 class Sip2Channel:
@@ -123,7 +75,7 @@ class Sip2Channel:
         )
         self._lock = threading.Lock()
         self._asking = threading.Lock()
-        self._messages: dict[str, MessageStatistics] = defaultdict(MessageStatistics)
+        self._counts = ExchangeCounts()
         self._opened = 0
         self._good_until = 0.0
         self._offline_until = 0.0
@@ -135,19 +87,13 @@ class Sip2Channel:
     @property
     def statistics(self) -> ChannelStatistics:
         """A copy of the counts."""
-        with self._lock:
-            messages = {
-                code: MessageStatistics(one.count, one.failed, one.seconds)
-                for code, one in self._messages.items()
-            }
-            opened = self._opened
         return ChannelStatistics(
-            messages,
+            self._counts.copy(),
             self._breaker.state,
             self._pool.count,
             self._pool.idle_count,
             self.options.connections,
-            opened,
+            self._opened,
         )
 
     def exchange(
@@ -263,7 +209,7 @@ class Sip2Channel:
             self._note_failure(code)
             raise self._unknown(code) from err
         finally:
-            self._count(message.code, time.monotonic() - started, failed=not is_good)
+            self._counts.add(message.code, time.monotonic() - started, failed=not is_good)
             if not is_good:
                 self._pool.discard(client)
                 self._breaker.release()
@@ -425,13 +371,6 @@ class Sip2Channel:
     def _failed(self, code: str) -> AdapterUnavailable:
         self._note_failure(code)
         return self._unavailable(code)
-
-    def _count(self, code: str, seconds: float, *, failed: bool) -> None:
-        with self._lock:
-            one = self._messages[code]
-            one.count += 1
-            one.failed += failed
-            one.seconds += seconds
 
     def _unavailable(self, code: str, retry_after_s: float | None = None) -> AdapterUnavailable:
         return AdapterUnavailable(NAME, self.institution_id, code, retry_after_s=retry_after_s)

@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from adapters.sip2.channel import ChannelOptions, Sip2Channel
+from adapters.sip2.channel import Sip2Channel
+from adapters.sip2.options import ChannelOptions
 from connector.errors import (
     AdapterAuthFailed,
     AdapterUnavailable,
