@@ -68,11 +68,15 @@ def test_a_question_that_fails_changes_nothing(ground, question, fault) -> None:
 # -- fees ------------------------------------------------------------------------------------------
 
 
-def pay(ground: Ground, visitor: Visitor, transaction: str, kiosk=None) -> Message:
-    codes = {"fee_type": "01", "payment_type": "00", "currency": "CNY"}
-    fields = [("BV", "1.00"), ("AA", visitor.card)]
+def payment(ground: Ground, visitor: Visitor, transaction: str) -> Message:
+    fixed = {"fee_type": "01", "payment_type": "00", "currency": "CNY"}
+    fields = [("AO", ""), ("BV", "1.00"), ("AA", visitor.card)]
     fields += [("BK", transaction)] if transaction else []
-    return (kiosk or ground.kiosk).ask("37", codes, *fields)
+    return Message("37", {"transaction_date": ground.kiosk.stamp(), **fixed}, fields)
+
+
+def pay(ground: Ground, visitor: Visitor, transaction: str, kiosk=None) -> Message:
+    return (kiosk or ground.kiosk).client.exchange(payment(ground, visitor, transaction))
 
 
 def charge(ground: Ground, visitor: Visitor) -> None:
@@ -218,7 +222,7 @@ def finish(ground: Ground, visitors: dict, told: dict) -> None:
 
 
 @pytest.mark.parametrize("repeats", [False, True], ids=["settlement", "kiosk's repeat"])
-def test_the_gateway_is_killed_with_eight_exchanges_in_the_air(tmp_path, repeats) -> None:
+def test_the_gateway_is_killed_with_many_exchanges_in_the_air(tmp_path, repeats) -> None:
     clock = SteppingClock(datetime.now(UTC) - timedelta(days=2))
     store = f"sqlite:///{tmp_path}/store.db"
     with ExitStack() as stack:
@@ -227,20 +231,20 @@ def test_the_gateway_is_killed_with_eight_exchanges_in_the_air(tmp_path, repeats
         world = open_gateway(tmp_path, store, proxy.port, clock)
         ground = Ground(ils, proxy, world, world.kiosk(CODE))
         visitors = visitors_with_loans(ground, tuple(KILLS))
+        payers = {} if repeats else add_payers(ground)
         world.close()
         ground.tick(days=2)
         gateway = stack.enter_context(GatewayProcess(tmp_path, proxy.port))
         requests = {
             key: build_request(ground.kiosk, key[0], visitor) for key, visitor in visitors.items()
         }
+        aims = {key: visitor.books[0] for key, visitor in visitors.items()}
+        requests |= {key: payment(ground, visitor, "") for key, visitor in payers.items()}
+        aims |= {key: visitor.card for key, visitor in payers.items()}
         waiting = []
         for (message, kind), request in requests.items():
-            fault = Fault(
-                kind,
-                "29" if message == "65" else message,
-                text=visitors[message, kind].books[0],
-                seconds=60,
-            )
+            code = "29" if message == "65" else message
+            fault = Fault(kind, code, text=aims[message, kind], seconds=60)
             proxy.arm(fault)
             waiting.append(Waiting(gateway.kiosk(), request))
             assert fault.struck.wait(20), message
@@ -260,6 +264,17 @@ def test_the_gateway_is_killed_with_eight_exchanges_in_the_air(tmp_path, repeats
         stack.callback(ground.world.close)
         ground.kiosk = ground.world.kiosk(CODE)
         finish(ground, visitors, dict.fromkeys(visitors, False))
+        for visitor in payers.values():
+            assert pay(ground, visitor, "").fixed["payment_accepted"] == "N"
+        assert proxy.seen["37"] == unknown_payments(ground.world) == len(payers)
+
+
+def add_payers(ground: Ground) -> dict[object, Visitor]:
+    """Two pupils with fees."""
+    made = {("37", kind): ground.add_visitor(0) for kind in KILLS}
+    for visitor in made.values():
+        charge(ground, visitor)
+    return made
 
 
 def test_the_ils_is_killed_at_its_work_and_comes_back_on_the_same_file(tmp_path) -> None:

@@ -36,6 +36,7 @@ from tests.support.world import SHANGHAI, Kiosk, SteppingClock, World
 LIMIT = 8
 ILS_DEADLINE_S = 0.8
 CAPS = """
+workers = 16
 max_connections_per_terminal = 50
 max_connections_per_address = 500
 """
@@ -49,7 +50,7 @@ ILS_SETTINGS = {
     "host": "127.0.0.1",
     "login": LOGIN,
     "password_file": "ils.password",
-    "connections": 8,
+    "connections": 16,
     "failures": 10_000,
     "verdict_s": 0,
     "heartbeat_s": 0,
