@@ -34,7 +34,8 @@ from connector.enrolment.handoff_file import read_rejections
 from connector.errors import RecordError
 from connector.ports.enrolment import Application, Batch
 from connector.services.activation import Activation
-from connector.services.handoff import HandoffOutcome, HandoffResult, HandoffService
+from connector.services.handoff import HandoffService
+from connector.services.handoff_result import HandoffOutcome, HandoffResult
 
 __all__ = ["COMMANDS"]
 

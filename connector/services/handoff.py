@@ -15,8 +15,7 @@ written; a pupil who stands in a file is not put into another one, unless the ca
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 
 from connector.domain.enrolment import CLOSED_STATES, ApplicationState
 from connector.domain.ids import IlsPatronId
@@ -37,65 +36,16 @@ from connector.ports.enrolment import OUTCOME_UNKNOWN, Application
 from connector.ports.ils import Capability
 from connector.ports.store import PersonalData
 from connector.services.activation import Activation, ActivationOutcome, code_of
+from connector.services.handoff_result import HandoffOutcome, HandoffResult, from_activation
 from connector.services.opening import CardOpening
 
-__all__ = ["HandoffOutcome", "HandoffResult", "HandoffService"]
+__all__ = ["HandoffService"]
 
 _log = get_logger(__name__)
 
 _GIVE_UP_AFTER = 3
 _S = ApplicationState
 _REJECTED = "rejected_by_ils"
-
-
-class HandoffOutcome(StrEnum):
-    """What became of one application in one of the two steps."""
-
-    HANDED_OFF = "handed_off"
-    HANDED_OFF_BEFORE = "handed_off_before"
-    """It stands in an earlier file."""
-    OPENED = "opened"
-    ALREADY_ACTIVE = "already_active"
-    NOT_THERE_YET = "not_there_yet"
-    """The ILS does not know the card: the file is not loaded, or the row was not taken."""
-    OTHER_NAME = "other_name"
-    """The ILS has the card under another name: a person has to look."""
-    REJECTED = "rejected"
-    CLOSING = "closing"
-    """It was withdrawn after the export: the ILS's staff have to close what they loaded."""
-    NO_CONSENT = "no_consent"
-    EXISTING_CARD = "existing_card"
-    NOT_APPROVED = "not_approved"
-    NOT_HANDED_OFF = "not_handed_off"
-    GONE = "gone"
-    FAILED = "failed"
-    NOT_TRIED = "not_tried"
-
-
-_OF_ACTIVATION: Mapping[ActivationOutcome, HandoffOutcome] = {
-    ActivationOutcome.ACTIVATED: HandoffOutcome.OPENED,
-    **{
-        outcome: HandoffOutcome(outcome.value)
-        for outcome in ActivationOutcome
-        if outcome is not ActivationOutcome.ACTIVATED
-    },
-}
-
-
-@dataclass(frozen=True, slots=True)
-class HandoffResult:
-    """The result for one application.
-
-    Attributes:
-        is_again: it stood in an earlier file too; a PIN of that one is no longer right.
-        error: short code of a failure; with ``rejected`` the ILS's own words.
-    """
-
-    application: Application
-    outcome: HandoffOutcome
-    card: str = ""
-    is_again: bool = False
-    error: str = field(default="", repr=False)
 
 
 Progress = Callable[[int, int], None]
@@ -245,9 +195,9 @@ class HandoffService:
         try:
             known = opening.register.fetch_personal(begun.patron_id)
         except NotFound as err:
-            return _of(opening.fail(begun, code_of(err))), ""
+            return from_activation(opening.fail(begun, code_of(err))), ""
         if opening.has_other_account(begun, known):
-            return _of(opening.leave_to_staff(begun, actor)), ""
+            return from_activation(opening.leave_to_staff(begun, actor)), ""
         return self._write_row(begun, known, actor, give_out)
 
     def _find_settled(
@@ -261,7 +211,7 @@ class HandoffService:
             if ended is not None:
                 return HandoffResult(current, ended, current.card)
         settled = self.opening.find_settled(current, actor)
-        return None if settled is None else _of(settled)
+        return None if settled is None else from_activation(settled)
 
     def _write_row(
         self,
@@ -277,10 +227,10 @@ class HandoffService:
         try:
             line = self.layout.write_row(opening.describe(begun, known, pin, expires))
         except ValueError:  # its text would name the pupil
-            return _of(opening.fail(begun, "not_in_encoding")), ""
+            return from_activation(opening.fail(begun, "not_in_encoding")), ""
         is_again = begun.handed_off_at is not None
         if not opening.has_consent(begun):
-            return _of(opening.send_back(begun, actor)), ""
+            return from_activation(opening.send_back(begun, actor)), ""
         if pin:
             given = Activation(begun, ActivationOutcome.ACTIVATED, begun.card, pin, is_again)
             give_out(given)
@@ -294,7 +244,7 @@ class HandoffService:
                 now=opening.now(),
             )
         except (NotFound, StorageConflict) as err:
-            return _of(opening.fail(begun, code_of(err))), ""
+            return from_activation(opening.fail(begun, code_of(err))), ""
         if not is_noted:  # withdrawn at this very moment
             return HandoffResult(begun, HandoffOutcome.NO_CONSENT, begun.card), ""
         return HandoffResult(begun, HandoffOutcome.HANDED_OFF, begun.card, is_again), line
@@ -334,9 +284,9 @@ class HandoffService:
             return HandoffResult(current, HandoffOutcome.NOT_TRIED, card, error="in_progress")
         done = Activation(begun, ActivationOutcome.ACTIVATED, begun.card)
         try:
-            return _of(opening.finish(done, expires, actor))
+            return from_activation(opening.finish(done, expires, actor))
         except (NotFound, StorageConflict) as err:
-            return _of(opening.fail(begun, code_of(err)))
+            return from_activation(opening.fail(begun, code_of(err)))
 
     def _find_missing(
         self, application: Application, *, is_name_checked: bool
@@ -384,12 +334,6 @@ class HandoffService:
 
 def _count(results: Sequence[HandoffResult], outcome: HandoffOutcome) -> int:
     return sum(result.outcome is outcome for result in results)
-
-
-def _of(result: Activation) -> HandoffResult:
-    return HandoffResult(
-        result.application, _OF_ACTIVATION[result.outcome], result.card, error=result.error
-    )
 
 
 def _weight_of(err: ConnectorError) -> int:

@@ -19,7 +19,8 @@ from connector.errors import OutcomeUnknown, UnexpectedResponse, UnsupportedOper
 from connector.ports.ils import Capability, PatronInput
 from connector.ports.tasks import TaskKind
 from connector.services.activation import Activation
-from connector.services.handoff import HandoffOutcome, HandoffService
+from connector.services.handoff import HandoffService
+from connector.services.handoff_result import HandoffOutcome
 from connector.services.pacing import Pacing
 from connector.services.provisioning import ActivationOutcome
 from connector.sip2.codec import Message
