@@ -18,8 +18,9 @@ from adapters.sip2.build import (
 from adapters.sip2.capabilities import BEST, is_denied
 from adapters.sip2.dates import Dates
 from adapters.sip2.holds import PaymentMemory, Sip2Holds
-from adapters.sip2.mapping import Answers, to_wire
+from adapters.sip2.mapping import Answers
 from adapters.sip2.options import NAME, ChannelOptions
+from adapters.sip2.reading import to_wire
 from adapters.sip2.registration import Sip2Registration
 from adapters.sip2.requests import Requests
 from adapters.sip2.settings import Sip2Settings

@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 from adapters.sip2.capabilities import find_capabilities, find_requests
 from adapters.sip2.channel import Sip2Channel
 from adapters.sip2.dates import Dates
-from adapters.sip2.mapping import Answers, to_wire
+from adapters.sip2.mapping import Answers
 from adapters.sip2.options import NAME, ChannelOptions
+from adapters.sip2.reading import to_wire
 from adapters.sip2.requests import Requests, Values
 from adapters.sip2.settings import Sip2Settings
 from adapters.sip2.statistics import ChannelStatistics

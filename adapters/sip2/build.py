@@ -13,8 +13,8 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from adapters.sip2.dates import Dates
-from adapters.sip2.mapping import ReadingRules
 from adapters.sip2.options import ChannelOptions
+from adapters.sip2.reading import ReadingRules
 from adapters.sip2.requests import RequestRules
 from adapters.sip2.settings import Sip2Settings, TlsSettings
 from connector.domain.ids import InstitutionId

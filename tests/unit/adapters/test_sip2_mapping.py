@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from adapters.sip2.dates import Dates
-from adapters.sip2.mapping import Answers, ReadingRules, read_amount
+from adapters.sip2.mapping import Answers
+from adapters.sip2.reading import ReadingRules, read_amount
 from connector.domain.item import CirculationStatus
 from connector.domain.patron import PatronFlag
 from connector.ports.ils import AlertType
