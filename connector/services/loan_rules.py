@@ -107,12 +107,12 @@ class LoanRuleCheck:
             try:
                 report = self.check(code)
             except AdapterError as err:
-                _log.warning("loan_rules.not_checked", institution=code, error=type(err).__name__)
+                _log.warning("rules.not_checked", institution=code, error=type(err).__name__)
                 continue
             if report.lets_policy_work:
                 continue
             _log.warning(
-                "loan_rules.mismatch_found",
+                "rules.mismatch_found",
                 institution=code,
                 count=len(report.mismatches) or report.differing,
             )
