@@ -38,7 +38,7 @@ async def reloading(
     try:
         yield
     finally:
-        loop.remove_signal_handler(signal.SIGHUP)
+        loop.add_signal_handler(signal.SIGHUP, lambda: None)  # else it would cut the drain short
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task

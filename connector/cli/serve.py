@@ -67,6 +67,7 @@ async def _run(app: Application, config: Path, parts: frozenset[str], drain_s: f
     ready = Readiness(probe, lambda: app.metrics.ils_up, listening=False if serves_kiosks else None)
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # until kiosks are served, and after
     app.plugins.startup(app.info)
     try:
         await asyncio.to_thread(_check_loan_rules, app)
@@ -128,6 +129,8 @@ async def listening(
         with _naming("SIP2", sip2.host, sip2.port):
             running = running_server(app, sip2.host, sip2.port, drain_s=drain_s)
             server = await stack.enter_async_context(running)
+        if config is not None:
+            await stack.enter_async_context(reloading(app, config, server))
         click.echo(f"SIP2 on {sip2.host}:{server.port}. Ctrl-C ends.", err=True)
         if tls is not None:
             with _naming("SIP2 over TLS", sip2.host, tls.port):
@@ -139,8 +142,6 @@ async def listening(
                     proxy_from=_balancers(sip2),
                 )
             click.echo(f"SIP2 over TLS on {sip2.host}:{secure.port}. Ctrl-C ends.", err=True)
-        if config is not None:
-            await stack.enter_async_context(reloading(app, config, server))
         yield
 
 

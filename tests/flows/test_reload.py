@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -32,8 +33,7 @@ class Served:
     """A real ``onecard serve`` over an installation of its own, and its log."""
 
     def __init__(self, folder: Path, more: str = "") -> None:
-        subprocess.run([*ONECARD, "init", "lib"], cwd=folder, check=True, capture_output=True)
-        self.folder = folder / "lib"
+        self.folder = folder
         self.file = self.folder / "onecard.toml"
         text = self.file.read_text("utf-8").replace(POLICY, f"\n{more}{POLICY}")
         self.file.write_text(text, "utf-8")
@@ -101,9 +101,22 @@ class Served:
             self.process.stdout.close()
 
 
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An installation that nobody has used."""
+    folder = tmp_path_factory.mktemp("fresh")
+    subprocess.run([*ONECARD, "init", "lib"], cwd=folder, check=True, capture_output=True)
+    return folder / "lib"
+
+
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    one = Served(tmp_path)
+def installation(fresh: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(fresh, tmp_path / "lib")
+
+
+@pytest.fixture
+def served(installation: Path) -> Iterator[Served]:
+    one = Served(installation)
     yield one
     one.stop()
     text = "".join(one.lines)
@@ -195,6 +208,13 @@ def test_a_new_password_is_seen_and_ends_the_old_one(served: Served) -> None:
         assert client.login("kiosk-1", "another-password")
 
 
+def test_many_signals_do_not_end_it(served: Served) -> None:
+    """As early as can be; ``served`` looks at the exit code."""
+    for _ in range(5):
+        served.process.send_signal(signal.SIGHUP)
+    served.log_in().close()
+
+
 def test_another_encoding_counts_at_the_next_login(served: Served) -> None:
     kiosk = served.log_in()
     served.change('# encoding = "utf-8"', 'encoding = "gb18030"', event="settings.reloaded")
@@ -204,14 +224,14 @@ def test_another_encoding_counts_at_the_next_login(served: Served) -> None:
         assert again.exchange(STATUS).get("AM") == "我的图书馆"
 
 
-def test_a_renewed_certificate_is_shown_from_then_on(tmp_path: Path) -> None:
+def test_a_renewed_certificate_is_shown_from_then_on(installation: Path, tmp_path: Path) -> None:
     authority = Authority(tmp_path, "ca")
     certificate, key, first = authority.issue("localhost", names=("localhost",))
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
     tls = f'[sip2.tls]\nport = {port}\ncert_file = "{certificate}"\nkey_file = "{key}"\n'
-    served = Served(tmp_path, more=tls)
+    served = Served(installation, more=tls)
     context = ssl.create_default_context(cafile=authority.file)
 
     def fingerprint() -> str:
