@@ -208,7 +208,7 @@ class Away(RuleBasedStateMachine):
 
 
 Away.TestCase.settings = settings(
-    max_examples=20,
+    max_examples=12,
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=list(HealthCheck),
