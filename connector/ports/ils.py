@@ -178,7 +178,7 @@ class CheckoutResult:
     due: datetime | None = None
     renewed: bool = False
     code: str = ""
-    message: str = ""
+    message: str = field(default="", repr=False)
     media_type: str = ""
     magnetic: bool | None = None
     fee: Fee | None = None
@@ -213,7 +213,7 @@ class CheckinResult:
     hold_patron: IlsPatronId | None = None
     hold_patron_name: str = field(default="", repr=False)
     code: str = ""
-    message: str = ""
+    message: str = field(default="", repr=False)
     properties: str = ""
     resensitize: bool | None = None
     native: WireMessage | None = field(default=None, repr=False)
@@ -245,7 +245,7 @@ class HoldResult:
     queue_position: int | None = None
     expires: datetime | None = None
     code: str = ""
-    message: str = ""
+    message: str = field(default="", repr=False)
     native: WireMessage | None = field(default=None, repr=False)
 
 
@@ -270,7 +270,7 @@ class FeeResult:
     ok: bool
     transaction_id: str = ""
     code: str = ""
-    message: str = ""
+    message: str = field(default="", repr=False)
     native: WireMessage | None = field(default=None, repr=False)
 
 
