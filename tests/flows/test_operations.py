@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 
 import pytest
 import structlog
@@ -14,6 +15,8 @@ from prometheus_client import generate_latest
 
 import connector.log
 from connector.cli.status_page import StoreCollector
+from connector.domain.ids import IlsPatronId
+from connector.domain.patron import Fee
 from connector.services.health import StoreProbe
 from connector.testing.faults import Fault, FaultKind
 from tests.support.world import Kiosk, World
@@ -171,3 +174,22 @@ def test_a_library_whose_ils_hangs_keeps_no_other_waiting(make_world) -> None:
         world.ils(CODE).script.set_always("*", None)
         gate.set()
         assert [one.result().fixed["ok"] for one in waiting] == ["1"] * 6
+
+
+def test_returns_and_payments_that_wait_are_counted(world: World) -> None:
+    card = IlsPatronId("S1")
+    world.add_pupil("S1")
+    world.add_items(CODE, "B1")
+    ils = world.ils(CODE)
+    ils.stock.fees["1"] = (card, Fee("1", Decimal("2.50")))
+    kiosk = world.kiosk()
+    assert kiosk.checkout("S1", "B1").fixed["ok"] == "1"
+    ils.fail("pay_fee", Fault(FaultKind.NO_ANSWER))
+    paid = {"fee_type": "01", "payment_type": "00", "currency": "CNY"}
+    kiosk.ask("37", paid, ("AA", "S1"), ("BV", "2.50"), ("BK", "t1"))
+    ils.set_down()
+    assert kiosk.checkin("B1").fixed["ok"] == "1"
+    world.app.metrics.registry.register(StoreCollector(StoreProbe(world.app.store.operations)))
+    text = figures(world)
+    assert 'onecard_payments_unsettled{library="KOHA-A",state="unknown"} 1.0' in text
+    assert 'onecard_deferred{library="KOHA-A",state="waiting"} 1.0' in text
