@@ -5,16 +5,20 @@ Real processes, real sockets; see ``tests.support.fault_matrix``, which also pri
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+import structlog
 
+from connector import log
 from connector.domain.ids import IlsPatronId
 from connector.domain.loan import LoanState
 from connector.ports.tasks import TaskKind
+from connector.settings import LogSettings
 from connector.sip2.codec import Message
 from tests.support.fault_matrix import (
     CASES,
@@ -36,6 +40,14 @@ from tests.support.fault_proxy import Fault, FaultProxy, Kind, wait_until
 from tests.support.gateway_process import GatewayProcess, Waiting
 from tests.support.sip2_ils import CODE, Sip2Ils
 from tests.support.world import SteppingClock
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quiet() -> Iterator[None]:
+    """Thousands of exchanges: their lines would take as long as they do."""
+    log.configure(LogSettings(level="error"), stream=io.StringIO())
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +104,11 @@ def unknown_payments(world) -> int:
 CUT_PAYMENTS = [name for name in FAULTS if name not in {*HARMLESS, "connection refused"}]
 
 
-@pytest.mark.parametrize("transaction", ["T", ""], ids=["with BK", "without BK"])
-@pytest.mark.parametrize("fault", CUT_PAYMENTS)
+@pytest.mark.parametrize(
+    ("fault", "transaction"),
+    [(fault, "T") for fault in CUT_PAYMENTS]
+    + [("cut before passing on", ""), ("cut after passing on", ""), ("garbage", "")],
+)
 def test_a_payment_cut_in_the_middle_is_listed_and_never_sent_again(
     ground, fault, transaction
 ) -> None:
