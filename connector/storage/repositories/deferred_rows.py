@@ -113,13 +113,14 @@ def add_work(
         )
         .returning(_WORK.c.seq)
     )
-    unit.audit(
-        "deferred.added",
-        actor=place.terminal or "worker",
-        subject=loan_id or "",
-        detail={"verb": deferral.verb.value},
-        institution=deferral.institution,
-    )
+    if deferral.verb is not DeferredVerb.CONFIRM_RETURN:  # every return asks, for a moment
+        unit.audit(
+            "deferred.added",
+            actor=place.terminal or "worker",
+            subject=loan_id or "",
+            detail={"verb": deferral.verb.value},
+            institution=deferral.institution,
+        )
     assert seq is not None  # noqa: S101 - a row was inserted
     return int(seq)
 
