@@ -8,7 +8,9 @@ Nothing here speaks SIP2 or opens a card. Rules (A08, A24, decisions 19 to 21) â
 - the same pupil again is the same answer, and never a second application;
 - what is known of a pupil is not changed from a machine: who wants a change becomes a task;
 - a question about a number is answered with yes or no, counted per terminal, and audited by ids;
-- whether somebody refused, withdrew, or is at another school is not told at a machine.
+- the ILS is asked for card numbers alone, never with an identity number: before the consent it
+  hears nothing of a child (scenario 5), and when the card is opened it is asked (decision 21);
+- whether somebody refused, withdrew, or is at another school or library is not told at a machine.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from enum import StrEnum
 
 from connector.domain.enrolment import CLOSED_STATES, ApplicationState, RowProblem
 from connector.domain.identity import (
+    IdentityFault,
     IdentityProblem,
     normalise_identifier,
     parse_identity_number,
@@ -26,10 +29,10 @@ from connector.domain.identity import (
 )
 from connector.domain.ids import Identifier, IlsPatronId, InstitutionId, PatronId, TerminalId
 from connector.domain.library import Library
-from connector.domain.patron import StandingState
+from connector.domain.patron import PatronStanding, StandingState
 from connector.errors import ConfigurationError, StorageConflict
 from connector.ports.clock import Clock
-from connector.ports.enrolment import RowOutcome, School
+from connector.ports.enrolment import Application, RowOutcome, School
 from connector.ports.ils import Capability, IlsAdapter
 from connector.ports.tasks import TaskKind
 from connector.services.enrolment import EnrolmentService
@@ -49,6 +52,8 @@ _WAITING = frozenset(
 _ENTERED = frozenset({RowOutcome.CREATED, RowOutcome.UNCHANGED})
 _WRONG = frozenset({RowOutcome.INVALID, RowOutcome.NEEDS_GUARDIAN})
 _LIVE = frozenset({StandingState.ACTIVE, StandingState.BLOCKED})
+_NEARLY_IDENTITY = frozenset({IdentityFault.CHECK_DIGIT.value, IdentityFault.BIRTH_FUTURE.value})
+"""Of an identity number with a slip in it: no card number either."""
 
 
 class RegistrationOutcome(StrEnum):
@@ -156,12 +161,8 @@ class RegistrationService:
             return False
         numbers = self._read_number(institution, number)
         patron_id = self._find_person(numbers) if isinstance(numbers, tuple) else None
-        application = patron_id and self.enrolment.store.find_application(patron_id)
-        if (
-            application
-            and application.institution == institution
-            and application.state not in CLOSED_STATES
-        ):
+        application = patron_id and self._find_application(patron_id, institution)
+        if application and application.state not in CLOSED_STATES:
             self.enrolment.tasks.open_task(
                 institution,
                 TaskKind.CHANGE_WANTED,
@@ -173,10 +174,13 @@ class RegistrationService:
         return True
 
     def is_card_taken(
-        self, institution: InstitutionId, number: str, *, terminal: TerminalId
+        self, institution: InstitutionId, number: str, *, terminal: TerminalId, school: str = ""
     ) -> Lookup:
         """Say whether a card number is somebody's, or will be: numbers of the library's own range
-        are never free for a machine.
+        are never free for a machine. An identity number is no card number, wherever it stands.
+
+        Args:
+            school: as for ``is_person_known``.
 
         Raises:
             AdapterError: the ILS could not be asked.
@@ -186,44 +190,45 @@ class RegistrationService:
         card = normalise_identifier(number)
         if not card:
             return Lookup(found=True, code="id_missing")
+        numbers = self._read_number(institution, card)
+        if isinstance(numbers, tuple):
+            return self._look_for_person(institution, numbers, school, terminal)
+        if numbers in _NEARLY_IDENTITY:
+            return Lookup(found=True, code=numbers)
         kinds = ("card", "old_card", "ssc", "chip_uid")
-        known = self.enrolment.register.find_person([Identifier(kind, card) for kind in kinds])
+        known = self._find_person([Identifier(kind, card) for kind in kinds])
         found = (
-            known is not None
+            (known is not None and self._find_account(known, institution) is not None)
             or self.enrolment.rules_of(institution).cards.is_number(card)
-            or self._is_in_ils(institution, "card", card)
+            or self._is_in_ils(institution, card)
         )
         self._audit(institution, terminal, "card", known, found=found)
         return Lookup(found)
 
     def is_person_known(
-        self, institution: InstitutionId, number: str, *, terminal: TerminalId
+        self, institution: InstitutionId, number: str, *, terminal: TerminalId, school: str = ""
     ) -> Lookup:
-        """Say whether the person with an identity number has a card or has applied for one.
+        """Say whether the person with an identity number has a card here or has applied for one,
+        as far as we know ourselves.
 
-        The library's own ILS is asked too, and keeps nothing of the question.
-
-        Raises:
-            AdapterError: the ILS could not be asked.
+        Args:
+            school: code of the terminal's school; it learns nothing of other schools' pupils.
         """
         if not self.limit.take(terminal):
             return _TOO_OFTEN
         numbers = self._read_number(institution, number)
         if not isinstance(numbers, tuple):
             return Lookup(found=True, code=numbers)
-        patron_id = self._find_person(numbers)
-        found = (patron_id is not None and self._is_reader(patron_id, institution)) or any(
-            self._is_in_ils(institution, each.kind, each.value)
-            for each in numbers
-            if each.kind == "id_card"
-        )
-        self._audit(institution, terminal, "id_card", patron_id, found=found)
-        return Lookup(found)
+        return self._look_for_person(institution, numbers, school, terminal)
 
     def find_cards(
-        self, institution: InstitutionId, number: str, *, terminal: TerminalId
+        self, institution: InstitutionId, number: str, *, terminal: TerminalId, school: str = ""
     ) -> Lookup:
-        """Return the card numbers of the pupil with an identity number, whose card is open here."""
+        """Return the card numbers of the pupil with an identity number, whose card is open here.
+
+        Args:
+            school: as for ``is_person_known``.
+        """
         if not self.limit.take(terminal):
             return Lookup(found=False, is_too_often=True)
         numbers = self._read_number(institution, number)
@@ -238,6 +243,7 @@ class RegistrationService:
             and not standing.is_retired
             and standing.state is StandingState.ACTIVE
             and (standing.expires is None or standing.expires >= today)
+            and not self._is_elsewhere(standing.patron_id, institution, school)
         ):
             cards = (standing.ils_patron,)
         patron_id = None if standing is None else standing.patron_id
@@ -274,17 +280,54 @@ class RegistrationService:
     def _find_person(self, numbers: Sequence[Identifier]) -> PatronId | None:
         return self.enrolment.register.find_person(numbers)
 
-    def _is_reader(self, patron_id: PatronId, institution: InstitutionId) -> bool:
-        application = self.enrolment.store.find_application(patron_id)
+    def _look_for_person(
+        self,
+        institution: InstitutionId,
+        numbers: Sequence[Identifier],
+        school: str,
+        terminal: TerminalId,
+    ) -> Lookup:
+        patron_id = self._find_person(numbers)
+        found = patron_id is not None and self._is_reader(patron_id, institution, school)
+        self._audit(institution, terminal, "id_card", patron_id, found=found)
+        return Lookup(found)
+
+    def _is_reader(self, patron_id: PatronId, institution: InstitutionId, school: str) -> bool:
+        if self._is_elsewhere(patron_id, institution, school):
+            return False
+        application = self._find_application(patron_id, institution)
         if application is not None and application.state not in CLOSED_STATES:
             return True
-        standing = self.enrolment.register.find_standing(patron_id, institution)
+        standing = self._find_account(patron_id, institution)
         return standing is not None and standing.state in _LIVE
 
-    def _is_in_ils(self, institution: InstitutionId, kind: str, number: str) -> bool:
+    def _is_elsewhere(self, patron_id: PatronId, institution: InstitutionId, school: str) -> bool:
+        """Say whether a pupil is, or was last, at a school that is not the terminal's."""
+        application = self._find_application(patron_id, institution) if school else None
+        if application is None:
+            return False
+        own = self.enrolment.store.find_school(institution, school)
+        return own is None or own.school_id != application.school_id
+
+    def _find_application(
+        self, patron_id: PatronId, institution: InstitutionId
+    ) -> Application | None:
+        application = self.enrolment.store.find_application(patron_id)
+        return application if application and application.institution == institution else None
+
+    def _find_account(
+        self, patron_id: PatronId, institution: InstitutionId
+    ) -> PatronStanding | None:
+        """Return the standing of who has an account here; the register knows other libraries'
+        pupils too.
+        """
+        standing = self.enrolment.register.find_standing(patron_id, institution)
+        return standing if standing and standing.ils_patron is not None else None
+
+    def _is_in_ils(self, institution: InstitutionId, number: str) -> bool:
         adapter = self.adapters[institution]
         if Capability.FIND_PATRON in adapter.capabilities:
-            return adapter.find_patron(identifiers={kind: number}) is not None
+            return adapter.find_patron(identifiers={"card": number}) is not None
         if Capability.FETCH_PATRON in adapter.capabilities:
             return adapter.fetch_patron(IlsPatronId(number)).valid
         return False

@@ -24,6 +24,7 @@ from connector.sip2.codec import Message, decode
 from connector.sip2.terminal import ChecksumPolicy, WireProfile
 from tests.support.full_person import read_texts
 from tests.support.id_numbers import id_number
+from tests.support.pupils import enrol_pupil
 from tests.support.world import PASSWORD, Kiosk, World
 from tests.support.world import SHANGHAI as ZONE
 
@@ -267,15 +268,88 @@ def test_cards_are_free_or_not(kiosk_world: World) -> None:
         assert ask(client, "85", XO=id_number(3), XK="13").get("OX") == "S000000018"
 
 
-def test_who_cannot_be_looked_for_counts_as_there(kiosk_world: World, monkeypatch) -> None:
+def test_a_card_that_cannot_be_looked_for_counts_as_there(kiosk_world: World, monkeypatch) -> None:
     def away(*_args: object, **_kwargs: object) -> None:
         raise AdapterUnavailable("fake", LIB, "no_connection")
 
     monkeypatch.setattr(type(kiosk_world.ils("KOHA-A")), "find_patron", away)
     with machine(kiosk_world) as client:
-        answer = ask(client, "91", XO=NUMBER, XK="1")
+        answer = ask(client, "91", AA="NEW-9", XK="0")
         assert (answer.get("AC"), "无法连接" in answer.get("AF")) == ("1", True)
+        assert ask(client, "91", XO=NUMBER, XK="1").get("AC") == "0", "only we are asked for people"
         assert say(client, frame()).get("OK") == "1", "applying needs no library system"
+
+
+def test_nothing_about_a_child_reaches_the_library_system(
+    kiosk_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    ils = type(kiosk_world.ils("KOHA-A"))
+    for name in ("find_patron", "fetch_patron", "upsert_patron"):
+        usual = getattr(ils, name)
+
+        def spy(*args: object, usual=usual, **kwargs: object) -> object:
+            asked.append(f"{args[1:]} {kwargs}")
+            return usual(*args, **kwargs)
+
+        monkeypatch.setattr(ils, name, spy)
+    wrong = NUMBER[:-1] + ("0" if NUMBER[-1] != "0" else "1")
+    with machine(kiosk_world) as client:
+        for _ in range(2):  # before and after he has applied
+            assert ask(client, "85", XO=NUMBER, XK="13").get("OX") == ""
+            for number in (NUMBER, "G" + NUMBER, NUMBER.lower(), f" {NUMBER} ", wrong):
+                for operation in ("0", "1", "00", "01", ""):
+                    ask(client, "91", AA=number, XO=number, XK=operation)
+                kiosk_world.clock.advance(seconds=61)
+            say(client, frame(AA=NUMBER))
+            say(client, frame("02", AA=NUMBER))
+            say(client, frame("14", AA=NUMBER, KD="1357"))
+        assert asked == []
+        assert ask(client, "91", AA=NUMBER, XK="0").get("AC") == "1", "he has applied"
+        assert ask(client, "91", AA=wrong, XK="0").get("AC") == "1"
+        assert ask(client, "91", AA="NEW-9", XK="0").get("AC") == "0"
+    assert len(asked) == 1
+    assert "NEW-9" in asked[0]
+
+
+def test_a_machine_learns_nothing_of_other_schools_and_libraries(kiosk_world: World) -> None:
+    world, app = kiosk_world, kiosk_world.app
+    add_school(world, "s9")
+    there = enrol_pupil(app, app.enrolment.find_school(LIB, "s9"), "李四", id_number(9))
+    here = enrol_pupil(app, app.enrolment.find_school(LIB, "s1"), "王五", id_number(10))
+    other = app.enrolment.save_school(InstitutionId("FOLIO-B"), "s1", "别馆一小")
+    enrol_pupil(app, other, "赵六", id_number(11))
+    with machine(world) as client:
+        answers = {
+            serial: (
+                ask(client, "91", XO=id_number(serial), XK="1").get("AC"),
+                ask(client, "91", AA=id_number(serial), XK="0").get("AC"),
+                ask(client, "85", XO=id_number(serial), XK="13").get("OX"),
+            )
+            for serial in (8, 9, 10, 11)
+        }
+        nobody, elsewhere = ask(client, "85", XO=id_number(8)), ask(client, "85", XO=id_number(9))
+        assert nobody.get("AF") == elsewhere.get("AF")
+        assert {tag for tag, _ in nobody.fields} == {tag for tag, _ in elsewhere.fields}
+        refused = say(client, frame(XO=id_number(9), name="李四"))
+        library = say(client, frame(head=LATER, XO=id_number(11), name="赵六"))
+    assert answers == {
+        8: ("0", "0", ""),
+        9: ("0", "0", ""),
+        10: ("1", "1", here.card),
+        11: ("0", "0", ""),
+    }
+    assert refused.get("AF") == library.get("AF") == "本机无法办理，请联系学校或图书馆"
+    assert there.card not in str(answers)
+
+
+def test_a_machine_without_a_school_serves_the_whole_library(make_world: MakeWorld) -> None:
+    world = make_world(terminal=TERMINAL.replace('school = "s1"\n', ""))
+    add_school(world, "s9")
+    pupil = enrol_pupil(world.app, world.app.enrolment.find_school(LIB, "s9"), "李四", id_number(9))
+    with machine(world) as client:
+        assert ask(client, "91", XO=id_number(9), XK="1").get("AC") == "1"
+        assert ask(client, "85", XO=id_number(9), XK="13").get("OX") == pupil.card
 
 
 def test_the_school_is_named_by_the_terminal_or_by_the_machine(make_world: MakeWorld) -> None:

@@ -85,13 +85,16 @@ def answer_duplicate_check(turn: Answering, service: RegistrationService) -> Mes
     """Answer 91 with 92: AC1 = there is somebody, AC0 = nobody; AC1 too where nobody knows."""
     if not turn.permits(Permission.REGISTER_PATRONS):
         return turn.refuse(Reason.NOT_PERMITTED_HERE)
-    request, terminal = turn.request, turn.terminal.terminal_id
+    request, library = turn.request, turn.library.code
+    terminal, school = turn.terminal.terminal_id, turn.terminal.school
     operation = request.get("XK").strip().removeprefix("0") or _BY_CARD
     try:
         if operation == _BY_NUMBER:
-            found = service.is_person_known(turn.library.code, request.get("XO"), terminal=terminal)
+            number = request.get("XO")
+            found = service.is_person_known(library, number, terminal=terminal, school=school)
         elif operation == _BY_CARD:
-            found = service.is_card_taken(turn.library.code, request.get("AA"), terminal=terminal)
+            number = request.get("AA")
+            found = service.is_card_taken(library, number, terminal=terminal, school=school)
         else:
             return turn.refuse(Reason.NOT_SUPPORTED)
     except AdapterError:
@@ -110,7 +113,10 @@ def answer_find_cards(turn: Answering, service: RegistrationService) -> Message:
     if not turn.permits(Permission.FIND_BY_ID):
         return turn.refuse(Reason.NOT_PERMITTED_HERE)
     found = service.find_cards(
-        turn.library.code, turn.request.get("XO"), terminal=turn.terminal.terminal_id
+        turn.library.code,
+        turn.request.get("XO"),
+        terminal=turn.terminal.terminal_id,
+        school=turn.terminal.school,
     )
     if text := _trouble(turn, found):
         return turn.refuse(Reason.BAD_REQUEST, message=text)
