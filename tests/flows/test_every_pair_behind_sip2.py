@@ -62,11 +62,14 @@ FAULTS: dict[str, Callable[[Message], Reply]] = {
 REFUSE = "away = { returns = 'refuse' }"
 YES = {"12": "ok", "10": "ok", "30": "ok", "16": "ok", "38": "payment_accepted"}
 
+pytestmark = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+"""What the ILS answers is nothing to the database."""
+
 
 @pytest.fixture
 def library(make_world: Callable[..., World], tmp_path: Path) -> Iterator[PassingWorld]:
     one = PassingWorld(
-        make_world, tmp_path, answer_s=0.25, settings=FEATURES, terminal=TERMINAL, library=REFUSE
+        make_world, tmp_path, answer_s=0.15, settings=FEATURES, terminal=TERMINAL, library=REFUSE
     )
     one.enrol("S1", ils_number="700123")
     yield one
