@@ -82,8 +82,7 @@ class HandoffService:
             again: those who stand in an earlier file, too; with a new PIN.
         """
         results: list[HandoffResult] = []
-        taken: list[Application] = []
-        lines: list[str] = []
+        lines: dict[int, str] = {}
         failures = 0
         try:
             for application in applications:
@@ -97,15 +96,18 @@ class HandoffService:
                     result, line = self._note(application, err), ""
                     failures += _weight_of(err)
                 if line:
-                    taken.append(result.application)
-                    lines.append(line)
+                    lines[len(results)] = line
                 results.append(result)
                 _tell(on_progress, len(results), len(applications))
+            for place in list(lines):
+                if ended := self._find_left(results[place], actor):
+                    results[place] = ended
+                    del lines[place]
             if lines:
-                write(self.layout.encode(lines))
+                write(self.layout.encode(lines.values()))
         except BaseException:
-            for application in taken:
-                self._end(application, "file_not_written", actor)
+            for place in lines:
+                self._undo(results[place], actor)
             raise
         _log.info(
             "cards.handed_off",
@@ -199,6 +201,22 @@ class HandoffService:
         if opening.has_other_account(begun, known):
             return from_activation(opening.leave_to_staff(begun, actor)), ""
         return self._write_row(begun, known, actor, give_out)
+
+    def _find_left(self, result: HandoffResult, actor: str) -> HandoffResult | None:
+        """Return what became of a pupil who withdrew while the others were taken up."""
+        current = self.opening.store.fetch_application(result.application.application_id)
+        if current is None:
+            return HandoffResult(result.application, HandoffOutcome.GONE)
+        ended = self._find_ended(current)
+        if ended is None:
+            return None
+        self._undo(result, actor)
+        return HandoffResult(current, ended, result.card)
+
+    def _undo(self, result: HandoffResult, actor: str) -> None:
+        """Write that a pupil stands in no file; who stands in an earlier one still does."""
+        if not result.is_again:
+            self._end(result.application, "file_not_written", actor)
 
     def _find_settled(
         self, current: Application, actor: str, *, again: bool
