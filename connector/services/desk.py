@@ -197,6 +197,9 @@ class CirculationDesk:
 
         An old card or a login name that the ILS takes for a pupil's card must not lead round the
         policy: where nothing of ours fits, the ILS is asked whose number it is.
+
+        Raises:
+            AdapterError: it does not say; whose number it is must not be guessed.
         """
         standing = self.find_standing(exchange, library)
         adapter = self.adapters[library.code]
@@ -207,8 +210,8 @@ class CirculationDesk:
         scanned = IlsPatronId(exchange.scanned_patron)
         try:
             facts = adapter.fetch_patron(scanned)
-        except AdapterError:
-            return None
+        except OutcomeUnknown as err:
+            raise AdapterUnavailable(adapter.name, library.code, "no_answer") from err
         if not facts.valid or facts.ils_patron == scanned:
             return None
         return self.facts.find_by_account(facts.ils_patron, library)

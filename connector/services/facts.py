@@ -120,13 +120,17 @@ class FactReader:
         self._unheard = Unheard(deferred)
 
     def resolve_patron(self, scanned: str, library: Library) -> PatronStanding | None:
-        """Return the enrolled patron behind whatever was scanned, or None (decision 4)."""
+        """Return the enrolled patron behind whatever was scanned, or None (decision 4).
+
+        The number of his account in the library's ILS, which may be none of his cards, is his too.
+        """
         text = scanned.strip()
         if not text:
             return None
         identifiers = list(normalise_scanned(text))
         identifiers.extend(self._decider.resolve_patron_identifier(text, library.code))
-        return self._people.resolve(identifiers, library.code)
+        known = self._people.resolve(identifiers, library.code)
+        return known or self.find_by_account(IlsPatronId(text), library)
 
     def find_by_account(self, ils_patron: IlsPatronId, library: Library) -> PatronStanding | None:
         """Return the enrolled patron whose account the ILS named, or None."""

@@ -319,11 +319,15 @@ class PatronService:
         return Passed(native, ready.enrolled)
 
     def _make_ready(self, exchange: Exchange, *, even_barred: bool) -> _Ready | Reason:
-        """Find who it is for, and check card and PIN of an enrolled patron."""
+        """Find who it is for, and check card and PIN of an enrolled patron.
+
+        Raises:
+            AdapterError: the ILS does not say whose number it is.
+        """
         library = self._desk.libraries[exchange.institution]
         adapter = self._desk.adapters[library.code]
         try:
-            standing = self._desk.find_standing(exchange, library)
+            standing = self._desk.find_borrower(exchange, library)
         except STORE_DOWN:
             _log.exception("store.unavailable", institution=library.code)
             standing = None

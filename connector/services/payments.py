@@ -79,6 +79,8 @@ class PaymentService:
         self, patron: IlsPatronId, fee: FeePayment, exchange: Exchange, library: Library
     ) -> AskPayment:
         standing = self._desk.find_standing(exchange, library)
+        if standing is None and library.mode is Mode.ENFORCE:
+            standing = self._desk.facts.find_by_account(patron, library)
         patience = timedelta(seconds=exchange.context.timeout_s) + self._desk.ask_margin
         return AskPayment(
             institution=library.code,
