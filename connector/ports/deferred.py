@@ -163,8 +163,13 @@ class DeferredStore(Protocol):
         """
         ...
 
-    def mark_sent(self, seq: int) -> None:
-        """Commit that the ILS is being told, before it is."""
+    def mark_sent(self, work: DeferredWork, *, lease: timedelta) -> bool:
+        """Commit that the ILS is being told, before it is, and lease the row anew.
+
+        Returns:
+            False when the row is not ours any more: ended by a person, or leased by another process
+            because we took too long; then the ILS must not be told.
+        """
         ...
 
     def release(self, seq: int, *, was_sent: bool) -> None:

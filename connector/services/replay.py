@@ -325,7 +325,8 @@ class Replay:
 
     def _tell(self, library: Library, adapter: IlsAdapter, work: DeferredWork) -> ReplayReport:
         loan = self._find_loan(work)
-        self._deferred.mark_sent(work.seq)
+        if not self._deferred.mark_sent(work, lease=_LEASE):
+            return ReplayReport()
         started = time.monotonic()
         result: CheckinResult | CheckoutResult
         if work.verb is DeferredVerb.CHECKIN:

@@ -88,10 +88,15 @@ class StoredDeferred:
             return _require(unit, seq)
 
     @retry_once
-    def mark_sent(self, seq: int) -> None:
-        """Commit that the ILS is being told, before it is."""
+    def mark_sent(self, work: DeferredWork, *, lease: timedelta) -> bool:
+        """Commit that the ILS is being told, if the row is still leased as ``work`` was read."""
         with self._work.begin() as unit:
-            unit.connection.execute(_waiting(seq).values(sent_at=unit.now, first_absent_at=None))
+            changed = unit.connection.execute(
+                _waiting(work.seq)
+                .where(_WORK.c.lease_until.is_not(None), _WORK.c.tried_at == work.tried_at)
+                .values(sent_at=unit.now, first_absent_at=None, lease_until=unit.now + lease)
+            )
+            return changed.rowcount == 1
 
     @retry_once
     def release(self, seq: int, *, was_sent: bool) -> None:

@@ -77,14 +77,36 @@ def test_a_question_keeps_nothing_waiting(store, take_back):
 def test_what_was_sent_stays_sent_until_the_system_says_no(store, take_back):
     take_back("B1")
     work = store.deferred.lease_next(LIB, lease=LEASE)
-    store.deferred.mark_sent(work.seq)
+    assert store.deferred.mark_sent(work, lease=LEASE)
     store.deferred.release(work.seq, was_sent=True)
     assert store.deferred.find_work(work.seq).sent_at is not None
     store.deferred.release(work.seq, was_sent=False)
     assert store.deferred.find_work(work.seq).sent_at is None
-    store.deferred.mark_sent(work.seq)
+    work = store.deferred.lease_next(LIB, lease=LEASE)
+    assert store.deferred.mark_sent(work, lease=LEASE)
     store.deferred.finish(work.seq, DeferredState.CONFLICT, reason="no", refused=True)
     assert store.deferred.find_work(work.seq).sent_at is None
+
+
+def test_a_worker_that_took_too_long_tells_nothing_any_more(store, take_back, clock):
+    take_back("B1")
+    slow = store.deferred.lease_next(LIB, lease=LEASE)
+    clock.advance(seconds=61)
+    quick = store.deferred.lease_next(LIB, lease=LEASE)
+    assert store.deferred.mark_sent(quick, lease=LEASE)
+    assert not store.deferred.mark_sent(slow, lease=LEASE), "another one is telling it"
+
+
+@pytest.mark.parametrize("state", [DeferredState.DROPPED, DeferredState.WAITING])
+def test_a_row_that_a_person_took_away_meanwhile_is_not_told(store, take_back, state):
+    take_back("B1")
+    work = store.deferred.lease_next(LIB, lease=LEASE)
+    assert store.deferred.resolve(work.seq, DeferredState.DROPPED, actor="staff", reason="by_hand")
+    if state is DeferredState.WAITING:
+        with store.work.begin() as unit:
+            unit.connection.exec_driver_sql("UPDATE deferred SET state = 'skipped'")
+        assert store.deferred.resolve(work.seq, state, actor="staff", reason="again")
+    assert not store.deferred.mark_sent(work, lease=LEASE)
 
 
 def test_the_first_silence_is_remembered_until_the_system_is_away(store, take_back, clock):
