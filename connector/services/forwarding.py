@@ -3,7 +3,8 @@
 Nothing here decides who may. Rules: decisions 4, 15 —
 
 - of somebody whom we did not enrol, patron and PIN go on untouched; the item goes as the library's
-  ILS writes its barcodes;
+  ILS writes its barcodes; of several patrons, items or PINs in one message only the first goes on,
+  which is the one that was looked at;
 - of an enrolled patron, the number that the ILS knows him by is put in for the scanned one, and no
   PIN goes on that this terminal may not ask for;
 - never for what lends, takes back, renews or pays for an enrolled patron: that has a flow of its
@@ -20,6 +21,8 @@ from connector.ports.ils import Capability
 from connector.services.desk import CirculationDesk, Exchange, context_for_ils
 
 __all__ = ["Passed", "can_forward", "forward"]
+
+_ONCE = frozenset({"AA", "AB", "AD"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +62,22 @@ def forward(
         context = context_for_ils(exchange)
         request = _in_the_name_of(request, patron, context.pin)
     barcode = desk.libraries[exchange.institution].barcodes.normalise(exchange.scanned_item)
-    request = _with_item(request, barcode)
+    request = _with_item(_without_repeats(request), barcode)
     adapter = desk.adapters[exchange.institution]
     return adapter.forward(request, replace(context, request=request))
+
+
+def _without_repeats(request: WireMessage) -> WireMessage:
+    """Return a terminal's message with one patron, one item and one PIN: an ILS that takes the
+    last of several would act for somebody whom nobody has looked at.
+    """
+    fields, seen = [], set()
+    for tag, value in request.fields:
+        if tag in _ONCE and tag in seen:
+            continue
+        seen.add(tag)
+        fields.append((tag, value))
+    return replace(request, fields=tuple(fields))
 
 
 def _in_the_name_of(request: WireMessage, patron: IlsPatronId, pin: str | None) -> WireMessage:

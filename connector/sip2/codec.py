@@ -191,8 +191,16 @@ def _take_odd_fields(
     delimiter in it.
     """
     fields: _Fields = []
+    rests: list[str] = []
     sequence = None
     problems = {}
+
+    def finish() -> None:
+        if rests:
+            name, value = fields[-1]
+            fields[-1] = (name, delimiter.join((value, *rests)))
+            rests.clear()
+
     for part in parts:
         tag = part[:2]
         if tag == "AY":
@@ -202,13 +210,14 @@ def _take_odd_fields(
         elif tag == "AZ":
             problems["stray_checksum"] = True
         elif tag in TAG_SHAPES:
+            finish()
             fields.append((tag, part[2:]))
         elif part and fields:
-            name, value = fields[-1]
-            fields[-1] = (name, f"{value}{delimiter}{part}")
+            rests.append(part)
             problems["stray_delimiter"] = True
         elif part:
             problems["resync"] = True
+    finish()
     return fields, sequence, tuple(problems)
 
 

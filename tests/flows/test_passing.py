@@ -142,6 +142,44 @@ def test_whose_the_returned_book_was_is_not_told_of_a_pupil(library: PassingWorl
     assert "|AAA9|" in library.raw(frame)
 
 
+def test_a_vendors_tag_tells_no_pupils_number_either(library: PassingWorld) -> None:
+    library.enrol("S1", ils_number="700123")
+    about = [("AB", "B1"), ("AJ", "书"), ("AK", "700123x"), ("ZZ", "1")]
+    for number in ("700123", "A9"):
+        library.says("18", {"circulation_status": "04"}, *about, ("XP", number))
+    frame = f"17{library.now}AOK|ABB1|"
+    assert library.raw(frame).endswith("ABB1|AJ书|AK700123x|ZZ1|")
+    assert library.raw(frame).endswith("|ZZ1|XPA9|")
+
+
+def test_among_too_many_numbers_none_is_shown_unseen(library: PassingWorld) -> None:
+    library.enrol("S1", ils_number="700123")
+    many = [("XP", str(number)) for number in range(40)]
+    library.says("18", {"circulation_status": "04"}, ("AB", "B1"), *many, ("XP", "700123"))
+    said = library.raw(f"17{library.now}AOK|ABB1|")
+    assert "|XP15|" in said
+    assert "|XP16|" not in said
+    assert "700123" not in said
+
+
+@pytest.mark.parametrize("code", ["15", "65", "29", "11", "37", "23"])
+def test_only_the_patron_who_was_looked_at_goes_on(library: PassingWorld, code: str) -> None:
+    """Some systems take the last of two patrons."""
+    library.enrol("S1", ils_number="700123")
+    frames = {
+        "15": "15+{now}AOK|AAA9|AAS1|AA700123|ABB1|ABB2|AD1|AD2|",
+        "65": "65{now}AOK|AAA9|AAS1|AA700123|AD1|AD2|",
+        "29": "29NN{now}{no}AOK|AAA9|AAS1|ABB1|ABB2|AD1|AD2|",
+        "11": "11NN{now}{no}AOK|AAA9|AAS1|ABB1|ABB2|AC|AD1|AD2|",
+        "37": "37{now}0100CNYBV1.00|AOK|AAA9|AAS1|AD1|AD2|",
+        "23": "23019{now}AOK|AAA9|AAS1|AC|AD1|AD2|",
+    }
+    library.raw(frames[code].format(now=library.now, no=NO_DATE))
+    sent = library.ils.last(code)
+    assert [sent.get_all(tag) for tag in ("AA", "AD")] == [["A9"], ["1"]]
+    assert sent.get_all("AB") in (["B1"], [])
+
+
 # -- pupils ----------------------------------------------------------------------------------------
 
 PUPIL = [("AA", "700123"), ("AE", "张小江"), ("BL", "Y")]

@@ -12,6 +12,7 @@ Nothing here decides or asks an ILS. Rules: decisions 4, 14, 16 —
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -28,6 +29,10 @@ __all__ = ["add_native", "pass_on", "texts_of", "without_pupil"]
 _ABOUT_ITEMS = frozenset({"10", "18"})
 _TEXTS = frozenset({"AF", "AG"})
 _OURS = frozenset({"AO", "AA", "AB", "AE", "AF", "BL", "CQ"})
+_NUMBER = re.compile(r"[!-~]{1,64}")
+"""What may be the number of a patron."""
+_MOST_NUMBERS = 16
+"""So many are looked up for one answer; what comes after them is not shown."""
 
 
 def pass_on(turn: Answering, native: WireMessage, *, echo_patron: bool = False) -> Message | None:
@@ -91,13 +96,24 @@ def add_native(
 
 
 def without_pupil(turn: Answering, native: WireMessage) -> WireMessage:
-    """Return what the ILS said of an item, without the number (AA) of the pupil who has or had it;
-    staff see it.
+    """Return what the ILS said of an item, without the number of the pupil who has or had it, be it
+    in AA or in a tag that the standard does not know; staff see it.
     """
-    number = native.get("AA")
-    if not number or turn.is_staff or not turn.patrons.is_enrolled(number, turn.library):
+    if turn.is_staff:
         return native
-    return replace(native, fields=tuple(pair for pair in native.fields if pair[0] != "AA"))
+    known = SPECS[native.code].tags - {"AA"} if native.code in SPECS else frozenset[str]()
+    doubtful = {
+        value.strip(): None
+        for tag, value in native.fields
+        if tag not in known and _NUMBER.fullmatch(value.strip())
+    }
+    looked_up = list(doubtful)[:_MOST_NUMBERS]
+    shown = {one for one in looked_up if not turn.patrons.is_enrolled(one, turn.library)}
+    hidden = doubtful.keys() - shown
+    if not hidden:
+        return native
+    fields = [pair for pair in native.fields if pair[0] in known or pair[1].strip() not in hidden]
+    return replace(native, fields=tuple(fields))
 
 
 def texts_of(turn: Answering, native: WireMessage) -> tuple[str, ...]:
