@@ -86,7 +86,8 @@ def explain_secrets(raw: Mapping[str, Any], source: Source, path: Path = ()) -> 
     for key, value in raw.items():
         here = (*path, key)
         is_terminal_pin = key == "pin" and "terminals" in path
-        if key in SECRET_KEYS and isinstance(value, str) and not is_terminal_pin:
+        is_header = path[-2:] == ("handoff", "columns")  # its value is the name of a field
+        if key in SECRET_KEYS and isinstance(value, str) and not (is_terminal_pin or is_header):
             raise ConfigurationError(
                 f"{source.at(here)}: {_dotted(here)} is a secret; none may stand in the file.",
                 f"Use {key}_file, or a variable.",

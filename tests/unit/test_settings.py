@@ -122,6 +122,13 @@ def test_pin_policy_of_a_terminal_is_no_secret():
     assert parse(text).sip2.terminals[0].pin == "always"
 
 
+def test_a_column_that_is_called_like_a_secret_is_none():
+    table = '[library.ils.handoff]\ncolumns = { "card" = "card", "password" = "pin" }\n'
+    assert parse(MINIMAL + table).libraries
+    with pytest.raises(ConfigurationError, match="is a secret"):
+        parse(MINIMAL + table + 'fixed = { "password" = "123456" }\n')
+
+
 def test_secrets_come_from_files_and_variables_and_stay_out_of_reprs(tmp_path):
     (tmp_path / "k.password").write_text(f"{SECRET}\n")
     (tmp_path / "db.password").write_text("p@ss/word")
