@@ -50,8 +50,10 @@ async def _look(
 ) -> None:
     watches = app.settings.sip2.watch_settings
     while True:
+        # ``wait_for`` may lose a cancellation that comes together with a signal (Python 3.11).
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asked.wait(), every_s)
+            async with asyncio.timeout(every_s):
+                await asked.wait()
         try:
             if asked.is_set() or (watches and await asyncio.to_thread(reloader.has_changed)):
                 asked.clear()
