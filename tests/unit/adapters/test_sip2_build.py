@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -14,7 +16,7 @@ from pydantic import ValidationError
 
 from adapters.sip2 import register_ils_adapters
 from adapters.sip2.adapter import SPEC, build_adapter
-from adapters.sip2.settings import Sip2Settings
+from adapters.sip2.settings import FeatureSettings, Sip2Settings, TlsSettings
 from connector.bootstrap import build_adapter as build_by_name
 from connector.errors import AdapterUnavailable, ConfigurationError
 from connector.ports.clock import utc_now
@@ -226,3 +228,10 @@ def test_a_client_certificate(make, tls_ils, pem):
 def test_plain_text_to_a_tls_port_is_no_answer(make, tls_ils):
     with pytest.raises(AdapterUnavailable):
         make(port=tls_ils[0].port, answer_s=1, connect_s=0.5).ping()
+
+
+@pytest.mark.parametrize("table", [Sip2Settings, TlsSettings, FeatureSettings])
+def test_every_setting_stands_in_the_readme(table):
+    text = (Path(__file__).parents[3] / "adapters" / "sip2" / "README.md").read_text("utf-8")
+    words = set(re.findall(r"\w+", text))
+    assert not table.model_fields.keys() - words
