@@ -18,6 +18,7 @@ from adapters.sip2.reading import (
     said,
     to_wire,
 )
+from connector.domain.barcodes import is_same_label
 from connector.domain.ids import Barcode, IlsPatronId
 from connector.domain.item import CirculationStatus, IlsItem
 from connector.domain.patron import Fee
@@ -126,8 +127,9 @@ class Answers(PatronAnswers):
             return None
         borrower = get_first(answer, self.rules.borrower_tag)
         held_for = get_first(answer, "CY")
+        own = get_first(answer, "AB")
         return IlsItem(
-            barcode=barcode,
+            barcode=Barcode(own) if is_same_label(own, barcode) else barcode,
             title=title,
             status=status,
             item_type=get_first(answer, self.rules.item_type_tag),

@@ -7,13 +7,14 @@ barcodes come from scanners and from the ILS alike; only what was *scanned* can 
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from connector.domain.ids import Barcode
 
-__all__ = ["BarcodeRule", "CheckDigit"]
+__all__ = ["BarcodeRule", "CheckDigit", "is_same_label"]
 
 _DIGITS: Final = re.compile(r"[0-9]+", re.ASCII)
 # ISO 15511: country, a dash, up to eleven characters; Chinese ones are CN-, the area's six digits,
@@ -113,6 +114,15 @@ class BarcodeRule:
         if surplus > 0 and not text[:surplus].strip("0"):
             return text[surplus:]
         return text.rjust(self.digits, "0")
+
+
+def is_same_label(one: str, other: str) -> bool:
+    """Say whether two barcodes are one but for case and width, which many databases do not see."""
+    return one == other or _fold(one) == _fold(other)
+
+
+def _fold(label: str) -> str:
+    return unicodedata.normalize("NFKC", label).casefold()
 
 
 def _is_luhn(number: str) -> bool:

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from connector.domain.barcodes import is_same_label
 from connector.domain.circulation import Quota, is_overdue
 from connector.domain.identity import normalise_scanned
 from connector.domain.ids import Barcode, IlsPatronId, InstitutionId, ItemId, LoanId
@@ -187,12 +188,17 @@ class FactReader:
     def read_item(self, item: ItemId, library: Library) -> ItemView:
         """Read the item from the library's ILS and classify it; facts that were imported win over
         the ILS's.
+
+        Written in another case or width, it is the same item where the ILS says so: it goes by the
+        barcode that the ILS writes.
         """
         adapter = self.adapters[library.code]
         if Capability.FETCH_ITEM in adapter.capabilities:
             record = adapter.fetch_item(item.barcode)
         else:
             record = IlsItem(barcode=item.barcode)
+        if record is not None and is_same_label(record.barcode, item.barcode):
+            item = ItemId(item.owner, self._owner(item).barcodes.normalise(record.barcode))
         return self.classify(item, record)
 
     def classify(self, item: ItemId, record: IlsItem | None) -> ItemView:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +44,24 @@ def let_ils_know(net: Sip2World, login: str, card: str) -> None:
         def answer(request: Message, caller: Any) -> Message:
             fields = [
                 (tag, card if tag == "AA" and value == login else value)
+                for tag, value in request.fields
+            ]
+            return act(replace(request, fields=fields), caller)
+
+        return answer
+
+    for code, act in list(answers.items()):
+        answers[code] = behind(act)
+
+
+def let_ils_ignore_case(net: Sip2World) -> None:
+    """Let the ILS find items as a database does that sees neither case nor width."""
+    answers = net.sites[CODE].server.answers
+
+    def behind(act: Callable[..., Message]) -> Callable[..., Message]:
+        def answer(request: Message, caller: Any) -> Message:
+            fields = [
+                (tag, unicodedata.normalize("NFKC", value).upper() if tag == "AB" else value)
                 for tag, value in request.fields
             ]
             return act(replace(request, fields=fields), caller)
@@ -145,3 +164,19 @@ def test_a_payment_by_a_login_name_is_the_pupils(make_net: Make) -> None:
     fee = {"fee_type": "01", "payment_type": "00", "currency": "CNY"}
     net.kiosk(CODE).ask("37", fee, ("AA", LOGIN), ("BV", "1.00"))
     assert [row["person_id"] for row in net.rows("payment")] == [patron]
+
+
+@pytest.mark.parametrize("typed", ["b1", "Ｂ１"])
+def test_a_book_typed_in_otherwise_is_the_same_book(make_net: Make, typed: str) -> None:
+    net = make_net(ils={"renews_on_checkout": True})
+    patron = net.add_pupil(CARD)
+    net.add_items(CODE, "B1")
+    let_ils_ignore_case(net)
+    kiosk = net.kiosk(CODE)
+    assert kiosk.checkout(CARD, "B1").fixed["ok"] == "1"
+    net.clock.advance(hours=48)
+    again = kiosk.checkout(CARD, typed)
+    assert (again.fixed["ok"], again.fixed["renewal_ok"]) == ("1", "N")
+    assert net.ils_loan(CODE, "B1").renewals == 0  # type: ignore[union-attr]
+    loans = net.app.store.ledger.list_unclosed(patron)
+    assert [loan.item.barcode for loan in loans] == ["B1"]
