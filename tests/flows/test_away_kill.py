@@ -41,6 +41,7 @@ def settle(folder: Path, store_url: str) -> Application:
     return app
 
 
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("step", STEPS["checkout"])
 def test_killed_while_lending_without_the_system(tmp_path: Path, store_url: str, step: str) -> None:
     app = open_away(tmp_path, store_url, lambda: NOW)
@@ -84,6 +85,7 @@ TOLD = [(step, last) for step in STEPS["replay"] for last in ("checkout", "check
 TOLD.remove(("ils.checkin:after", "checkout"))
 
 
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(("step", "last"), TOLD)
 def test_killed_while_telling_the_system(
     tmp_path: Path, store_url: str, step: str, last: str
