@@ -19,10 +19,13 @@ import click
 from connector.cli.context import CliContext, Refused, json_option, pass_cli, write_json
 from connector.cli.enrol_shared import (
     by_option,
+    check_pin_options,
     choose_applications,
     library_option,
+    passphrase_option,
     print_table,
     rows_option,
+    slips_option,
 )
 from connector.cli.pin_file import PinFile
 from connector.cli.private_file import PrivateFile
@@ -90,16 +93,8 @@ def handoff_group() -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     help="CSV file for the PINs where the layout has them; by default OUT with -pins.csv.",
 )
-@click.option(
-    "--slips",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for PIN slips instead: one PDF for each class, sealed with a passphrase.",
-)
-@click.option(
-    "--passphrase-file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Where the passphrase of the slips is written, mode 0600; by default it is shown once.",
-)
+@slips_option
+@passphrase_option
 @library_option
 @by_option
 @json_option
@@ -130,8 +125,7 @@ def export(
       onecard enrol handoff export 2026-0001 --out new-readers.csv
       onecard enrol handoff export 2026-0001 --out new-readers.csv --layout koha-csv --slips slips/
     """
-    if (pins and slips) or (passphrase_file and not slips):
-        raise click.UsageError("Give --pins, or --slips with or without --passphrase-file.")
+    check_pin_options(pins, slips, passphrase_file)
     app = cli.app
     found, applications = choose_applications(app, batch, rows, library)
     service = app.handoff(found.institution, applications, layout or "")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import getpass
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -24,6 +25,7 @@ from connector.ports.enrolment import Batch, School
 
 __all__ = [
     "by_option",
+    "check_pin_options",
     "choose_applications",
     "find_batch",
     "find_school",
@@ -32,8 +34,10 @@ __all__ = [
     "library_option",
     "only_library",
     "parse_rows",
+    "passphrase_option",
     "print_table",
     "rows_option",
+    "slips_option",
 ]
 
 library_option = click.option("--library", help="Code of the library; needed where several fit.")
@@ -44,12 +48,27 @@ rows_option = click.option("--rows", help="Row numbers of the sheet, such as 2-3
 lang_option = click.option(
     "--lang", type=click.Choice(["zh", "en"]), help="Language of the messages."
 )
-
+slips_option = click.option(
+    "--slips",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for PIN slips instead: one PDF for each class, sealed with a passphrase.",
+)
+passphrase_option = click.option(
+    "--passphrase-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where the passphrase of the slips is written, mode 0600; by default it is shown once.",
+)
 
 _FORM = "form:"
 _APPLICATION_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _RANGE = re.compile(r"([0-9]{1,6})(?:-([0-9]{1,6}))?")
 _LARGEST_RANGE = 100_000
+
+
+def check_pin_options(pins: Path | None, slips: Path | None, passphrase_file: Path | None) -> None:
+    """Raise ``click.UsageError`` where ``--pins`` and the slips do not go together."""
+    if (pins and slips) or (passphrase_file and not slips):
+        raise click.UsageError("Give --pins, or --slips with or without --passphrase-file.")
 
 
 def parse_rows(text: str | None) -> list[int]:

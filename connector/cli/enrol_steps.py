@@ -18,12 +18,15 @@ import click
 from connector.cli.context import CliContext, Refused, json_option, pass_cli, write_json
 from connector.cli.enrol_shared import (
     by_option,
+    check_pin_options,
     choose_applications,
     libraries_of,
     library_option,
     parse_rows,
+    passphrase_option,
     print_table,
     rows_option,
+    slips_option,
 )
 from connector.cli.holds import confirm_due
 from connector.cli.pin_file import PinFile
@@ -225,16 +228,8 @@ def _tell_unwilling(applications: Sequence[Application]) -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     help="CSV file for the PINs, mode 0600; by default pins-BATCH.csv. Each PIN is given out once.",
 )
-@click.option(
-    "--slips",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for PIN slips instead: one PDF for each class, sealed with a passphrase.",
-)
-@click.option(
-    "--passphrase-file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Where the passphrase of the slips is written, mode 0600; by default it is shown once.",
-)
+@slips_option
+@passphrase_option
 @library_option
 @by_option
 @json_option
@@ -262,8 +257,7 @@ def activate(
       onecard enrol activate 2026-0001 --pins pins.csv
       onecard enrol activate 2026-0001 --slips slips/
     """
-    if (pins and slips) or (passphrase_file and not slips):
-        raise click.UsageError("Give --pins, or --slips with or without --passphrase-file.")
+    check_pin_options(pins, slips, passphrase_file)
     app = cli.app
     found, applications = choose_applications(app, batch, rows, library)
     if Capability.UPSERT_PATRON not in app.adapters[found.institution].capabilities:
