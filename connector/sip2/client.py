@@ -3,7 +3,8 @@
 Nothing here retries a request on its own account: it is sent again only when the other side said
 that it did not understand it (96), which means that it did nothing. An unreadable answer is asked
 for again (97), which executes nothing; a 96 in answer to that is the end, because the request has
-been carried out. An answer without a checksum from a server that has sent them counts as cut. Rules
+been carried out. An answer without a checksum from a server that has sent them counts as cut, and
+one without a number that is about the item or patron of the request before is not this one's. Rules
 for callers:
 
 - the constructor raises ``OSError``: nothing was sent;
@@ -36,6 +37,7 @@ _MAX_RESENDS = 3
 _RECEIVE_BYTES = 64 * 1024
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 """Seconds, seconds, probes: a dead peer shows before the next person scans a card."""
+_READS_OF_A_PATRON = frozenset({"23", "63"})
 _VERDICTS = dict.fromkeys(("10", "12", "16", "20", "30", "36", "38", "66", "94"), b"01YN")
 _VERDICTS |= dict.fromkeys(("24", "26", "64"), b"YN ") | {"18": b"0123456789"}
 """What the first character after these codes may be. The lenient reader fills in a "no" where a
@@ -77,6 +79,7 @@ class Sip2Client:
         self._sequence = 9
         self._has_checksums = False
         self._closed = False
+        self._asked = Message("99")
         until = time.monotonic() + timeout_s
         sock = socket.create_connection((host, port), timeout=timeout_s)
         try:
@@ -186,6 +189,9 @@ class Sip2Client:
             raise self._fail("wrong_pair")
         if not _says_yes_or_no(frame):
             raise self._fail("unreadable")
+        before, self._asked = self._asked, message
+        if frame.sequence is None and _is_about_the_last(before, message, frame.message):
+            raise self._fail("wrong_pair")
         return frame, frame.message
 
     def exchange_frame(self, message: Message, *, timeout_s: float | None = None) -> Frame:
@@ -277,6 +283,19 @@ class Sip2Client:
     def _fail(self, code: str) -> RemoteProtocolError:
         self.close()
         return RemoteProtocolError(code)
+
+
+def _is_about_the_last(before: Message, now: Message, answer: Message) -> bool:
+    """Say whether an answer without a number names the item that was asked about before, or in a
+    read the patron: a server that answered one request twice is one answer behind.
+    """
+    tags = ("AA", "AB") if now.code in _READS_OF_A_PATRON else ("AB",)
+    return any(
+        now.get(tag)
+        and now.get(tag) != answer.get(tag)
+        and answer.get(tag) == before.get(tag) != ""
+        for tag in tags
+    )
 
 
 def _says_yes_or_no(frame: Frame) -> bool:

@@ -246,6 +246,36 @@ def test_answer_to_an_earlier_message_is_passed_over(script):
         assert client.exchange(STATUS).get("AO") == "MAIN"
 
 
+@pytest.mark.parametrize(
+    ("code", "first", "second"),
+    [
+        ("11", [("AA", "S1"), ("AB", "B1")], [("AA", "S1"), ("AB", "B2")]),
+        ("17", [("AB", "B1")], [("AB", "B2")]),
+        ("63", [("AA", "S1")], [("AA", "S2")]),
+    ],
+)
+def test_an_answer_without_a_number_that_is_about_the_request_before(script, code, first, second):
+    """The server answers the first request twice: what comes then is one answer behind."""
+    answers = {"11": ("12", {"ok": "1"}), "17": ("18", {}), "63": ("64", {})}
+    pair, fixed = answers[code]
+    profile = WireProfile(error_detection="never")
+    late = encode(Message(pair, fixed, [("AA", "S1"), *first]), profile)
+    server = script(late, late)
+    with open_client(server.port, profile=profile) as client:
+        assert client.exchange(Message(code, {}, first)).code == pair
+        with pytest.raises(RemoteProtocolError, match="wrong_pair"):
+            client.exchange(Message(code, {}, second))
+        assert not client.is_open
+
+
+def test_an_answer_that_names_an_item_otherwise_is_an_answer(script):
+    profile = WireProfile(error_detection="never")
+    said = [encode(Message("18", {}, [("AB", own)]), profile) for own in ("0001", "0002", "0002")]
+    with open_client(script(*said).port, profile=profile) as client:
+        for scanned in ("1", "2", "2"):
+            assert client.exchange(Message("17", {}, [("AB", scanned)])).code == "18"
+
+
 def test_answer_in_pieces_with_crlf(script):
     server = script(lambda raw: b"\r\n" + status_reply(raw) + b"\n")
     with open_client(server.port) as client:
