@@ -41,7 +41,7 @@ def build_channel_options(settings: Sip2Settings, context: AdapterContext) -> Ch
     Raises:
         ConfigurationError: encoding, delimiter, dialect, a password or a file of TLS.
     """
-    check_profile(settings.profile)
+    _check_profile(settings, context)
     folder = Path(context.data_dir)
     return ChannelOptions(
         host=settings.host,
@@ -64,6 +64,14 @@ def build_channel_options(settings: Sip2Settings, context: AdapterContext) -> Ch
         max_open_s=settings.max_open_s,
         refused_login_s=settings.refused_login_s,
     )
+
+
+def _check_profile(settings: Sip2Settings, context: AdapterContext) -> None:
+    try:
+        check_profile(settings.profile)
+    except ConfigurationError as err:
+        where = f"[library.ils] of {context.institution_id}: {err.message}"
+        raise ConfigurationError(where, err.remedy) from err
 
 
 def build_request_rules(settings: Sip2Settings, context: AdapterContext) -> RequestRules:

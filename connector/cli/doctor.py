@@ -19,7 +19,12 @@ import click
 from connector.bootstrap import Application
 from connector.cli.context import CliContext, explain, json_option, pass_cli, write_json
 from connector.cli.doctor_away import check_backlog
-from connector.cli.doctor_kiosks import check_clocks, check_plain_port, check_words
+from connector.cli.doctor_kiosks import (
+    check_clocks,
+    check_plain_port,
+    check_tls_port,
+    check_words,
+)
 from connector.cli.doctor_open import check_mode, check_open
 from connector.cli.doctor_privacy import check_files, check_keys_backup, check_retention
 from connector.cli.doctor_registration import check_registration, has_registration
@@ -205,6 +210,9 @@ def _terminal_checks(app: Application) -> Iterator[Check]:
     if not settings.sip2.enabled:
         return
     yield _guarded("kiosk port", lambda: check_plain_port(settings))
+    if settings.sip2.tls is not None:
+        tls = partial(check_tls_port, settings.sip2.tls, app.now())
+        yield _guarded("kiosk TLS port", tls)
     yield _guarded("kiosk clocks", lambda: check_clocks(app))
     yield _guarded("kiosk words", lambda: check_words(settings))
     for library in settings.libraries:

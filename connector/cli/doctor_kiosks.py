@@ -5,15 +5,21 @@ Nothing here mends anything or talks to a machine.
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from ipaddress import ip_address
+
+from cryptography import x509
 
 from connector.bootstrap import Application
 from connector.cli.sip2_terminals import BAD_CLOCK, list_bad_clocks
 from connector.plugins.hookspecs import HealthResult
-from connector.settings import Settings
+from connector.settings import Settings, TlsSettings
 from connector.sip2.screen import TEXTS
+from connector.sip2.tls import build_server_context
 
-__all__ = ["check_clocks", "check_plain_port", "check_words"]
+__all__ = ["check_clocks", "check_plain_port", "check_tls_port", "check_words"]
+
+_RENEW_BEFORE = timedelta(days=21)
 
 
 def check_plain_port(settings: Settings) -> HealthResult:
@@ -30,6 +36,27 @@ def check_plain_port(settings: Settings) -> HealthResult:
         "Anybody in reach may connect to the plain port, where PINs pass in clear.",
         "Set [sip2] allow_from to the networks of the machines, or use [sip2.tls].",
     )
+
+
+def check_tls_port(tls: TlsSettings, now: datetime) -> HealthResult:
+    """Say whether machines will take the certificate of the TLS port.
+
+    Raises:
+        ConfigurationError: the files cannot be used.
+    """
+    build_server_context(tls.cert_file, tls.key_file, tls.client_ca_file)
+    certificate = x509.load_pem_x509_certificates(tls.cert_file.read_bytes())[0]
+    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    remedy = f"Put a renewed certificate into {tls.cert_file.name}; it is taken over by itself."
+    if ends <= now:
+        message = f"The certificate ended on {ends:%Y-%m-%d}: no machine that verifies takes it."
+        return HealthResult("fail", message, remedy)
+    if begins > now:
+        message = f"The certificate begins on {begins:%Y-%m-%d} only."
+        return HealthResult("fail", message, f"Check the date of this machine. {remedy}")
+    if ends - now < _RENEW_BEFORE:
+        return HealthResult("warn", f"The certificate ends on {ends:%Y-%m-%d}.", remedy)
+    return HealthResult("ok", f"The certificate of the TLS port ends on {ends:%Y-%m-%d}.")
 
 
 def check_clocks(app: Application) -> HealthResult:

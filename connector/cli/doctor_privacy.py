@@ -6,6 +6,7 @@ Nothing here prints or changes anything. Rule: a warning says what to run.
 from __future__ import annotations
 
 import stat
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,16 +22,29 @@ _ERASURE_REACHES_BACKUPS = timedelta(days=2)
 
 
 def check_files(settings: Settings) -> HealthResult:
-    """Say whether anybody but the owner may read a database of the installation."""
+    """Say whether anybody but the owner may read a database of the installation, or a secret."""
+    candidates = [*settings.data_dir.glob(_DATABASES), *_list_secret_files(settings)]
     open_ones = sorted(
         path
-        for path in settings.data_dir.glob(_DATABASES)
+        for path in set(candidates)
         if path.is_file() and stat.S_IMODE(path.stat().st_mode) & 0o077
     )
     if not open_ones:
-        return HealthResult("ok", "The databases here are readable by their owner only.")
+        return HealthResult("ok", "Databases and secrets are readable by their owner only.")
     names = ", ".join(path.name for path in open_ones)
     return HealthResult("warn", f"Others may read: {names}.", f"Run: {_close_to_others(open_ones)}")
+
+
+def _list_secret_files(settings: Settings) -> Iterator[Path]:
+    """Yield the files with passwords and the private key of the kiosks' port."""
+    named: list[object] = [terminal.password_file for terminal in settings.sip2.terminals]
+    named.append(settings.store.password_file)
+    if settings.sip2.tls is not None:
+        named.append(settings.sip2.tls.key_file)
+    for ils in (settings.ils, *(library.ils for library in settings.libraries)):
+        options = ils.options if ils is not None else {}
+        named += [value for key, value in options.items() if key.endswith("password_file")]
+    yield from (settings.data_dir / str(name) for name in named if name)
 
 
 def _close_to_others(paths: list[Path]) -> str:

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import update
@@ -13,8 +13,11 @@ from sqlalchemy import update
 from connector.cli import doctor as doctor_module
 from connector.cli.context import CliContext
 from connector.cli.doctor import run_checks
+from connector.cli.doctor_kiosks import check_tls_port
 from connector.plugins.hookspecs import HealthCheck, HealthResult
+from connector.settings import TlsSettings
 from connector.storage import tables
+from tests.support.certificates import Authority
 
 
 def checks_of(result):
@@ -49,6 +52,68 @@ def test_key_file_that_others_can_read_fails(installation, onecard):
     check = checks_of(onecard("doctor", "--json"))["keys"]
     assert check["status"] == "fail"
     assert "chmod 600" in check["remedy"]
+
+
+@pytest.mark.parametrize("name", ["kiosk-1.password", "ils.password"])
+def test_password_file_that_others_can_read_is_a_warning(installation, onecard, name):
+    text = (installation / "onecard.toml").read_text("utf-8")
+    ils = 'adapter = "sip2"\nhost = "127.0.0.1"\nport = 1\nlogin = "g"\npassword_file = "ils.password"'
+    text = text.replace('adapter = "local"', ils)
+    (installation / "onecard.toml").write_text(text, "utf-8")
+    (installation / "ils.password").write_text("secret", "utf-8")
+    (installation / "ils.password").chmod(0o600)
+    assert checks_of(onecard("doctor", "--json"))["files"]["status"] == "ok"
+    (installation / name).chmod(0o644)
+    check = checks_of(onecard("doctor", "--json"))["files"]
+    assert check["status"] == "warn"
+    assert name in check["message"]
+    assert f"chmod 600 {installation / name}" in check["remedy"]
+
+
+def with_tls(installation):
+    """Add a TLS port with a certificate of today; it ends tomorrow."""
+    certificate, key, _ = Authority(installation, "ca").issue("gateway")
+    key.chmod(0o600)
+    with (installation / "onecard.toml").open("a", encoding="utf-8") as file:
+        file.write(f'\n[sip2.tls]\ncert_file = "{certificate.name}"\nkey_file = "{key.name}"\n')
+    return certificate, key
+
+
+def test_certificate_that_ends_soon_is_a_warning(installation, onecard):
+    with_tls(installation)
+    check = checks_of(onecard("doctor", "--json"))["kiosk TLS port"]
+    assert check["status"] == "warn"
+    assert "gateway.crt" in check["remedy"]
+
+
+@pytest.mark.parametrize(("days", "verb"), [(2, "ended"), (-2, "begins")])
+def test_certificate_that_does_not_hold_today_fails(installation, days, verb):
+    certificate, key = with_tls(installation)
+    settings = TlsSettings(cert_file=certificate, key_file=key)
+    result = check_tls_port(settings, datetime.now(UTC) + timedelta(days=days))
+    assert result.status == "fail"
+    assert verb in result.message
+
+
+def test_files_of_the_tls_port_that_are_missing_fail(installation, onecard):
+    certificate, _ = with_tls(installation)
+    certificate.unlink()
+    check = checks_of(onecard("doctor", "--json"))["kiosk TLS port"]
+    assert check["status"] == "fail"
+    assert "gateway.crt" in check["remedy"]
+
+
+def test_encoding_of_a_library_system_that_nobody_knows_is_told_with_its_library(
+    installation, onecard
+):
+    text = (installation / "onecard.toml").read_text("utf-8")
+    ils = 'adapter = "sip2"\nhost = "127.0.0.1"\nencoding = "gb-k"'
+    (installation / "onecard.toml").write_text(text.replace('adapter = "local"', ils), "utf-8")
+    check = checks_of(onecard("doctor", "--json"))["start"]
+    assert check["status"] == "fail"
+    assert "LIB" in check["message"]
+    assert "gb-k" in check["message"]
+    assert "gb18030" in check["remedy"]
 
 
 def test_lost_key_file_fails(installation, onecard):
