@@ -13,7 +13,6 @@ Nothing here asks an ILS; ``replay`` tells it later. Rules: decisions 4, 7, 8, 1
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 
 from connector.domain.circulation import Decision, Reason, decide_checkout
 from connector.domain.ids import IlsPatronId
@@ -156,22 +155,9 @@ class AwayLending:
         return lending.refused(reason, limit=limit)
 
     def _request(self, lending: Lending, *, enforced: bool) -> AskLoan:
-        exchange, policy = lending.exchange, lending.policy
-        patience = timedelta(seconds=exchange.context.timeout_s) + self._desk.ask_margin
-        return AskLoan(
-            patron_id=lending.view.standing.patron_id,
-            item=lending.item.item,
-            lender=lending.library.code,
-            ils_patron=lending.view.ils_patron,
-            language=lending.item.classification.language,
-            place=exchange.place,
-            expires_at=self._desk.now() + patience,
-            limit=policy.max_items if enforced else None,
-            foreign_limit=policy.max_foreign_items if enforced else None,
-            policy_version=policy.version,
-            clc_class=lending.item.clc_class,
+        return replace(
+            self._desk.prepare_ask(lending, enforced=enforced),
             origin=LoanOrigin.OFFLINE,
-            over_limit=not lending.decision.permitted,
             away_limit=lending.library.away.items if enforced else None,
         )
 

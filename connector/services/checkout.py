@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from datetime import timedelta
 
 from connector.domain.circulation import Decision, Quota, Reason, decide_checkout
 from connector.domain.ids import Barcode, IlsPatronId, ItemId
@@ -237,23 +236,11 @@ class Checkout:
                 return lending.refused(reason, limit=limit)
 
     def _request(self, lending: Lending, *, enforced: bool, stale: Loan | None = None) -> AskLoan:
-        exchange, policy = lending.exchange, lending.policy
-        patience = timedelta(seconds=exchange.context.timeout_s) + self._desk.ask_margin
-        return AskLoan(
-            patron_id=lending.view.standing.patron_id,
-            item=lending.item.item,
-            lender=lending.library.code,
-            ils_patron=lending.view.ils_patron,
-            language=lending.item.classification.language,
-            place=exchange.place,
-            expires_at=self._desk.now() + patience,
-            limit=policy.max_items if enforced else None,
-            foreign_limit=policy.max_foreign_items if enforced else None,
+        forced = lending.exchange.context.no_block
+        return replace(
+            self._desk.prepare_ask(lending, enforced=enforced),
             uncounted=lending.view.uncounted,
-            policy_version=policy.version,
-            clc_class=lending.item.clc_class,
-            origin=LoanOrigin.OFFLINE if exchange.context.no_block else LoanOrigin.GATEWAY,
-            over_limit=not lending.decision.permitted,
+            origin=LoanOrigin.OFFLINE if forced else LoanOrigin.GATEWAY,
             supersede=stale.loan_id if stale is not None else None,
         )
 

@@ -38,7 +38,7 @@ from connector.ports.ils import (
     ExchangeContext,
     IlsAdapter,
 )
-from connector.ports.ledger import Ledger, Place, Verb
+from connector.ports.ledger import AskLoan, Ledger, Place, Verb
 from connector.ports.watch import NOBODY, Watch
 from connector.services.away import AwayDesk
 from connector.services.facts import FactReader, ItemView, PatronView
@@ -249,6 +249,28 @@ class CirculationDesk:
             item.classification,
         )
         return self.decider.narrow_decision(decision, request)
+
+    def prepare_ask(self, lending: Lending, *, enforced: bool) -> AskLoan:
+        """Return what the ledger is asked before an item is lent.
+
+        Args:
+            enforced: the limits of the policy count in the ledger too.
+        """
+        exchange, policy = lending.exchange, lending.policy
+        return AskLoan(
+            patron_id=lending.view.standing.patron_id,
+            item=lending.item.item,
+            lender=lending.library.code,
+            ils_patron=lending.view.ils_patron,
+            language=lending.item.classification.language,
+            place=exchange.place,
+            expires_at=self.now() + timedelta(seconds=exchange.context.timeout_s) + self.ask_margin,
+            limit=policy.max_items if enforced else None,
+            foreign_limit=policy.max_foreign_items if enforced else None,
+            policy_version=policy.version,
+            clc_class=lending.item.clc_class,
+            over_limit=not lending.decision.permitted,
+        )
 
     def refuse_early(self, early: EarlyRefusal) -> CirculationAnswer:
         """Write and return a refusal that needed no policy."""
