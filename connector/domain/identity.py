@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
@@ -25,6 +26,7 @@ __all__ = [
     "IdentityProblem",
     "StudentNumber",
     "age_on",
+    "hide_numbers",
     "mask_name",
     "mask_number",
     "normalise_identifier",
@@ -275,3 +277,10 @@ def _birth_date(digits: str, today: date) -> date | IdentityProblem:
     if birth > today:
         return IdentityProblem(IdentityFault.BIRTH_FUTURE)
     return birth if birth.year >= _OLDEST_YEAR else IdentityProblem(IdentityFault.BIRTH_DATE)
+
+
+def hide_numbers(text: str, numbers: Iterable[str]) -> str:
+    """Return a text, such as a machine's transaction id, with stars for these numbers in it."""
+    for number in sorted({number.strip() for number in numbers} - {""}, key=len, reverse=True):
+        text = re.sub(re.escape(number), "*" * len(number), text, flags=re.IGNORECASE)
+    return text

@@ -85,6 +85,7 @@ class AskPayment:
         repeat_within: a paid one that is equal and has no transaction id counts as the same
             payment for so long; one with a transaction id always does.
         again: a paid one is sent to the ILS all the same (observe and bypass).
+        kept_id: what is kept of the fee's transaction id, without the payer's number; None = all.
     """
 
     institution: InstitutionId
@@ -95,6 +96,7 @@ class AskPayment:
     expires_at: datetime
     repeat_within: timedelta
     again: bool = False
+    kept_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

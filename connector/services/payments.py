@@ -17,6 +17,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from connector.domain.circulation import Reason
+from connector.domain.identity import hide_numbers
 from connector.domain.ids import IlsPatronId, TerminalId
 from connector.domain.library import Library, Mode
 from connector.log import get_logger
@@ -73,7 +74,7 @@ class PaymentService:
             return adapter.pay_fee(patron, fee, exchange.context)
         if isinstance(asked, PaymentAsked):
             return self._send(adapter, patron, fee, exchange, asked.payment)
-        return self._repeat(asked.payment, exchange)
+        return self._repeat(asked.payment, patron, fee, exchange)
 
     def _request(
         self, patron: IlsPatronId, fee: FeePayment, exchange: Exchange, library: Library
@@ -88,6 +89,7 @@ class PaymentService:
             payer=patron,
             patron_id=standing.patron_id if standing is not None else None,
             fee=fee,
+            kept_id=_kept_id(fee.transaction_id, patron, exchange),
             expires_at=self._desk.now() + patience,
             repeat_within=_REPEAT_WITHIN,
             again=library.mode is not Mode.ENFORCE,
@@ -122,7 +124,7 @@ class PaymentService:
                 payment,
                 PaymentState.PAID,
                 by=SettledBy.ILS if in_time else SettledBy.ILS_LATE,
-                transaction_id=result.transaction_id,
+                transaction_id=_kept_id(result.transaction_id, patron, exchange),
             )
             return result
         if time.monotonic() - started > exchange.context.timeout_s:
@@ -149,7 +151,9 @@ class PaymentService:
         except STORE_DOWN:
             _log.exception("store.unavailable", institution=payment.institution)
 
-    def _repeat(self, payment: Payment, exchange: Exchange) -> FeeResult | Reason:
+    def _repeat(
+        self, payment: Payment, patron: IlsPatronId, fee: FeePayment, exchange: Exchange
+    ) -> FeeResult | Reason:
         """Answer the same payment again; nothing is sent."""
         until = time.monotonic() + exchange.context.timeout_s
         while payment.state is PaymentState.ASKED and time.monotonic() < until:
@@ -159,10 +163,17 @@ class PaymentService:
             except STORE_DOWN:
                 break
         if payment.state is PaymentState.PAID:
-            return FeeResult(ok=True, transaction_id=payment.transaction_id)
+            own = fee.transaction_id
+            is_own = _kept_id(own, patron, exchange) == payment.transaction_id
+            return FeeResult(ok=True, transaction_id=own if is_own else payment.transaction_id)
         if payment.state is PaymentState.REFUSED:
             return FeeResult(ok=False, code=payment.ils_code)
         return Reason.OUTCOME_UNKNOWN
+
+
+def _kept_id(transaction_id: str, patron: IlsPatronId, exchange: Exchange) -> str:
+    """Return what is kept of a transaction id: some machines make it of the payer's number."""
+    return hide_numbers(transaction_id, [patron, exchange.scanned_patron])
 
 
 def _is_amount(amount: Decimal) -> bool:

@@ -5,7 +5,8 @@ Nothing here talks to an ILS. Rules —
 - looking for the same payment and writing it happen under one lock: SQLite's write lock, on
   PostgreSQL an advisory lock of the digest;
 - a payment becomes unknown and its task is opened in one transaction, once;
-- the payer is in no column but as a keyed digest, and as ``person_id`` where we enrolled him.
+- the payer is in no column but as a keyed digest, and as ``person_id`` where we enrolled him; a
+  transaction id that a machine made of his number comes with stars in its place.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class StoredPayments:
     def ask(self, request: AskPayment) -> PaymentAsked | PaymentRepeated:
         """Write a payment as ``asked`` unless the same is there."""
         fee = request.fee
+        kept_id = fee.transaction_id if request.kept_id is None else request.kept_id
         with self._work.begin() as unit:
             dedupe = unit.keyring.payment_digest(_describe(request))
             if not unit.is_sqlite:
@@ -72,7 +74,7 @@ class StoredPayments:
                     currency=fee.currency,
                     fee_type=fee.fee_type,
                     payment_type=fee.payment_type,
-                    transaction_id=fee.transaction_id[:_LONGEST_ID],
+                    transaction_id=kept_id[:_LONGEST_ID],
                     asked_at=unit.now,
                     expires_at=request.expires_at,
                     state=PaymentState.ASKED.value,
