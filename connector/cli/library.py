@@ -25,6 +25,7 @@ __all__ = ["library"]
 _SETTINGS = "settings"
 _PERIOD = re.compile(r"([1-9][0-9]{0,3})([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+_SHOWN = 10
 _LONGEST_REASON = 200
 
 
@@ -67,7 +68,7 @@ def mode_command(
     actor: str,
     as_json: bool,
 ) -> None:
-    """Show the mode of the library CODE, or switch it; nothing is restarted.
+    """Show the mode of the library CODE and its last switches, or switch it; nothing is restarted.
 
     observe: the library system answers, and what the policy would refuse is counted. enforce: the
     policy decides. bypass: the library system decides alone, for emergencies. settings: back to
@@ -153,6 +154,7 @@ def _show(
 ) -> None:
     back = None if before is None else _switch_back(code, before)
     switch = found.switch
+    last = app.libraries.list_switches(code, limit=_SHOWN)
     if as_json:
         write_json(
             {
@@ -165,6 +167,16 @@ def _show(
                 "by": switch.actor if switch else None,
                 "reason": switch.reason if switch else None,
                 "switch_back": back,
+                "switches": [
+                    {
+                        "mode": one.mode.value if one.mode else _SETTINGS,
+                        "since": one.since.isoformat(),
+                        "until": one.until.isoformat() if one.until else None,
+                        "by": one.actor,
+                        "reason": one.reason,
+                    }
+                    for one in last
+                ],
             }
         )
         return
@@ -178,6 +190,10 @@ def _show(
             click.echo(f"Until {_local(app, code, switch.until)}, then {found.then.value}.")
     if back is not None:
         click.echo(f"To switch back: {back}")
+        return
+    for one in last:
+        word = one.mode.value if one.mode else _SETTINGS
+        click.echo(f"  {_local(app, code, one.since)} {word} by {one.actor}: {one.reason}")
 
 
 def _switch_back(code: InstitutionId, before: ModeNow) -> str:

@@ -84,10 +84,6 @@ class LibraryModes(Mapping[InstitutionId, Library]):
         """Return how many there are."""
         return len(self._libraries)
 
-    def configure(self, libraries: Mapping[InstitutionId, Library]) -> None:
-        """Take the libraries of settings that were read anew."""
-        self._libraries, self._variants = dict(libraries), _variants(libraries)
-
     def refresh(self) -> None:
         """Read the switches now; raises ``StorageUnavailable`` or ``StorageConflict``."""
         found: dict[InstitutionId, list[ModeSwitch]] = {}
@@ -109,6 +105,10 @@ class LibraryModes(Mapping[InstitutionId, Library]):
         if switch.until is not None:
             then = _mode_of(holding[1:], settings, switch.until)
         return ModeNow(switch.mode or settings, settings, switch, then)
+
+    def list_switches(self, code: InstitutionId, *, limit: int) -> tuple[ModeSwitch, ...]:
+        """Return the last switches of a library, the latest first."""
+        return self._store.list_switches(code, limit=limit)
 
     def switch(
         self,

@@ -48,6 +48,19 @@ def test_a_switch_for_two_hours_says_what_comes_then(onecard, installation):
     assert (check["status"], "bypass" in check["message"]) == ("warn", True)
 
 
+def test_the_last_switches_are_shown_with_their_reasons(onecard, installation):
+    assert mode(onecard)["switches"] == []
+    mode(onecard, "observe", "--reason", "first week", "--by", "li")
+    mode(onecard, "settings", "--reason", "all is well", "--by", "wang")
+    switches = mode(onecard)["switches"]
+    assert [(one["mode"], one["by"], one["reason"]) for one in switches] == [
+        ("settings", "wang", "all is well"),
+        ("observe", "li", "first week"),
+    ]
+    out = onecard("library", "mode", "LIB").stdout
+    assert out.index("settings by wang: all is well") < out.index("observe by li: first week")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
