@@ -52,7 +52,7 @@ __all__ = ["Gateway"]
 _log = get_logger(__name__)
 
 
-_CHANGES = frozenset({"11", "09", "29", "65", "37", "15", "01", "25", "19"})
+_CHANGES = frozenset({"11", "09", "29", "65", "37", "15", "01", "25", "19", "81"})
 """What may have been done although no answer came."""
 
 

@@ -61,7 +61,7 @@ def accepted(answer: Message) -> bool:
     return answer.fixed["payment_accepted"] == "Y"
 
 
-@pytest.mark.parametrize("transaction", ["T-1", ""])
+@pytest.mark.parametrize("transaction", ["T-1", "T-S1-0042", ""])
 def test_a_repeat_of_a_payment_that_was_made_gets_the_first_answer(
     counter: Counter, transaction: str
 ) -> None:
@@ -172,9 +172,10 @@ def test_nonsense_is_neither_written_nor_sent(counter: Counter, amount: str) -> 
 
 def test_nothing_of_a_payer_who_is_not_enrolled_is_stored(world: World) -> None:
     counter = Counter(world, enrolled=False)
-    assert accepted(counter.pay(transaction="T-1"))
+    assert accepted(counter.pay(transaction="T-S1-0042"))
     (row,) = world.rows("payment")
     assert row["person_id"] is None
+    assert row["transaction_id"] == "T-**-0042", "a machine made it of the card's number"
     assert "S1" not in str(row)
 
 

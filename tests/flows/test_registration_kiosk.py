@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import threading
@@ -15,7 +16,7 @@ from prometheus_client import generate_latest
 from connector import log
 from connector.domain.enrolment import ApplicationState, ConsentScope, SchoolStage
 from connector.domain.ids import InstitutionId
-from connector.errors import AdapterUnavailable
+from connector.errors import AdapterUnavailable, ConnectorError
 from connector.ports.tasks import TaskKind
 from connector.services.provisioning import ActivationOutcome
 from connector.settings import LogSettings
@@ -237,6 +238,30 @@ def test_a_terminal_without_the_permission_learns_nothing(make_world: MakeWorld)
         }
         assert texts == {"本机不提供此功能"}
         assert ask(client, "91", XO=NUMBER, XK="1").get("AC") == "1"
+    assert applications(world) == ()
+    assert world.app.store.audit.search(action="registration.asked") == ()
+
+
+@pytest.mark.parametrize("dialect", ["chinese-kiosk", "standard"])
+def test_who_has_not_logged_in_or_has_another_dialect_enters_and_learns_nothing(
+    make_world: MakeWorld, dialect: str
+) -> None:
+    world = make_world(terminal=TERMINAL.replace("chinese-kiosk", dialect))
+    add_school(world)
+    requests = (
+        frame() + b"\r",
+        f"91{DAY}AO|XO{NUMBER}|XK1|\r".encode(),
+        f"85{DAY}AO|XO{NUMBER}|XK13|\r".encode(),
+    )
+    for is_in in (False, True):
+        if is_in and dialect == "chinese-kiosk":
+            continue
+        client = Sip2Client("127.0.0.1", world.server.port, profile=GBK, timeout_s=0.5)
+        with closing(client), contextlib.suppress(ConnectorError, OSError):
+            assert not is_in or client.login("kiosk-KOHA-A", PASSWORD)
+            for raw in requests:
+                answer = decode(client.exchange_raw(raw), GBK).message
+                assert answer is None or answer.get("OX") == answer.get("OK").strip("0") == ""
     assert applications(world) == ()
     assert world.app.store.audit.search(action="registration.asked") == ()
 
