@@ -152,7 +152,7 @@ def _show(
     as_json: bool,
     before: ModeNow | None = None,
 ) -> None:
-    back = None if before is None else _switch_back(code, before)
+    back = None if before is None else _switch_back(app, code, before)
     switch = found.switch
     last = app.libraries.list_switches(code, limit=_SHOWN)
     if as_json:
@@ -196,13 +196,18 @@ def _show(
         click.echo(f"  {_local(app, code, one.since)} {word} by {one.actor}: {one.reason}")
 
 
-def _switch_back(code: InstitutionId, before: ModeNow) -> str:
-    """Return the command that restores what held before."""
-    switched = before.switch is not None and before.switch.mode is not None
-    return (
-        f"onecard library mode {code} {before.mode.value if switched else _SETTINGS} "
-        '--reason "switched back"'
-    )
+def _switch_back(app: Application, code: InstitutionId, before: ModeNow) -> str:
+    """Return the command that restores what held before, until when it would have held."""
+    switch = before.switch
+    words = ["onecard library mode", code]
+    if switch is None or switch.mode is None:
+        words.append(_SETTINGS)
+    else:
+        words.append(before.mode.value)
+        if switch.until is not None:
+            end = switch.until.astimezone(app.libraries[code].zone)
+            words.append(f"--until {end:%Y-%m-%dT%H:%M:%S}")
+    return " ".join([*words, '--reason "switched back"'])
 
 
 def _local(app: Application, code: InstitutionId, moment: datetime) -> str:

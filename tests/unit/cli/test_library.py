@@ -1,6 +1,7 @@
 """``onecard library``: switching a mode with its way back, and the report before going live."""
 
 import json
+import shlex
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -46,6 +47,16 @@ def test_a_switch_for_two_hours_says_what_comes_then(onecard, installation):
     checks = json.loads(onecard("doctor", "--json").stdout)["checks"]
     (check,) = [check for check in checks if check["name"] == "mode LIB"]
     assert (check["status"], "bypass" in check["message"]) == ("warn", True)
+
+
+def test_the_way_back_to_a_switch_with_an_end_keeps_the_end(onecard, installation):
+    first = mode(onecard, "bypass", "--for", "2h", "--reason", "queue at the door")
+    back = mode(onecard, "enforce", "--reason", "all is well")["switch_back"]
+    assert back.startswith("onecard library mode LIB bypass --until ")
+    again = mode(onecard, *shlex.split(back)[4:])
+    assert again["mode"] == "bypass"
+    end = datetime.fromisoformat(again["until"])
+    assert end == datetime.fromisoformat(first["until"]).replace(microsecond=0)
 
 
 def test_the_last_switches_are_shown_with_their_reasons(onecard, installation):
