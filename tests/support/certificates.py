@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
@@ -44,7 +45,7 @@ class Authority:
         )
         if names:
             builder = builder.add_extension(
-                x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False
+                x509.SubjectAlternativeName([_name(name) for name in names]), critical=False
             )
         return builder.sign(self.key, hashes.SHA256())
 
@@ -63,3 +64,10 @@ class Authority:
             )
         )
         return (*files, certificate.fingerprint(hashes.SHA256()).hex())
+
+
+def _name(text: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(text))
+    except ValueError:
+        return x509.DNSName(text)

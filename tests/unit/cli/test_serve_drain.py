@@ -18,20 +18,14 @@ import sys
 import threading
 import time
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from connector.sip2.client import Sip2Client
 from connector.sip2.codec import Message
+from tests.support.certificates import Authority
 
 NOON = "20261121    120000"
 STATUS = Message("99", {"status_code": "0"}, [])
@@ -41,43 +35,24 @@ STATUS = Message("99", {"status_code": "0"}, [])
 def folder(installation, patron, lend):
     """An installation with TLS and metrics on free ports, and a pupil with a loan."""
     lend("B1")
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
-        )
-        .sign(key, SHA256())
-    )
-    (installation / "tls.key").write_bytes(
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    )
-    (installation / "tls.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    certificate, key, _ = Authority(installation, "tls").issue("gateway", names=("127.0.0.1",))
     path = installation / "onecard.toml"
     text = path.read_text("utf-8").replace("port = 6001", "port = 0")
     path.write_text(
         f"{text}\n[metrics]\nenabled = true\nport = 0\n"
-        '[sip2.tls]\nport = 0\ncert_file = "tls.pem"\nkey_file = "tls.key"\n',
+        f'[sip2.tls]\nport = 0\ncert_file = "{certificate}"\nkey_file = "{key}"\n',
         "utf-8",
     )
     return installation
 
 
 @contextmanager
-def serving(folder):
+def serving(folder, drain_s=8):
     command = [sys.executable, "-m", "connector.cli", "--config", str(folder / "onecard.toml")]
     with (
         (folder / "log").open("w") as log,
         subprocess.Popen(
-            [*command, "serve", "--only", "sip2", "--drain", "8"],
+            [*command, "serve", "--only", "sip2", "--drain", str(drain_s)],
             stderr=subprocess.PIPE,
             stdout=log,
             text=True,
@@ -171,7 +146,7 @@ def test_drain_answers_what_is_under_way_and_says_so(folder):
 
 
 def test_drain_ends_though_the_library_system_stays_locked(folder):
-    with serving(folder) as (process, ports):
+    with serving(folder, drain_s=3) as (process, ports):
         client = kiosk(folder, ports["SIP2"])
         answers = []
         with hanging_ils(folder):
