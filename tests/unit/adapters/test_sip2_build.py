@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import re
 import ssl
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from pydantic import ValidationError
 
 from adapters.sip2 import register_ils_adapters
@@ -22,6 +17,7 @@ from connector.errors import AdapterUnavailable, ConfigurationError
 from connector.ports.clock import utc_now
 from connector.ports.ils import AdapterContext
 from connector.settings import load_settings
+from tests.support.certificates import Authority
 from tests.support.scripted_ils import ScriptedIls
 
 
@@ -156,31 +152,12 @@ def test_it_is_built_from_the_file_like_any_other(tmp_path):
 
 @pytest.fixture(scope="module")
 def pem(tmp_path_factory):
-    """Return a file with a key and a certificate for ``localhost``, made for this run."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "ils.pem"
-    path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
+    """Return a file with a key, a certificate for ``localhost`` and its authority's."""
+    folder = tmp_path_factory.mktemp("tls")
+    authority = Authority(folder, "ca")
+    certificate, key, _ = authority.issue("localhost", names=("localhost",))
+    path = folder / "ils.pem"
+    path.write_bytes(b"".join(file.read_bytes() for file in (key, certificate, authority.file)))
     return path
 
 
