@@ -139,6 +139,10 @@ EXCHANGED_ACCOUNT = "exchanged"
 """Kind of an account that gave way to the student card: its books may come back, no more (A29)."""
 
 
+_PERSONAL_KINDS = frozenset({"id_card", "student_no", "ssc"})
+"""Kinds of numbers that name a person by themselves."""
+
+
 class StandingState(StrEnum):
     """State of a person in our register."""
 
@@ -174,3 +178,13 @@ class PatronStanding:
     stage: str = ""
     is_retired: bool = False
     account_kind: str = ""
+
+    @property
+    def is_known_to_ils(self) -> bool:
+        """Whether an ILS may be asked about what was scanned.
+
+        Not about a dead number; nor by the identity number of a child whose card is not open:
+        before consent nothing about him goes there (scenario 5).
+        """
+        is_applicant = self.ils_patron is None and self.state is StandingState.INACTIVE
+        return not self.is_retired and not (is_applicant and self.scanned_kind in _PERSONAL_KINDS)

@@ -149,7 +149,7 @@ class FactReader:
     ) -> PatronView:
         """Read the patron from the ILS, compare with the ledger, write the differences.
 
-        Behind a dead number there is nobody, and the ILS is not asked.
+        Nobody is asked about a dead number, nor about a child whose card is not open yet.
 
         Args:
             origin: where loans come from that only the ILS knows.
@@ -158,7 +158,7 @@ class FactReader:
             AdapterError: the ILS cannot be asked; nothing was changed.
         """
         adapter = self.adapters[library.code]
-        if standing.is_retired:
+        if not standing.is_known_to_ils:
             nobody = PatronFacts(IlsPatronId(scanned.strip()), self._now(), valid=False)
             return PatronView(standing, nobody, nobody.ils_patron, ())
         identifier = standing.ils_patron or IlsPatronId(scanned.strip())

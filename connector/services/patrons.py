@@ -333,8 +333,9 @@ class PatronService:
             standing = None
         ready = _Ready(adapter, IlsPatronId(exchange.scanned_patron), exchange)
         if standing is not None and library.mode is Mode.ENFORCE:
-            if standing.is_retired:
-                return Reason.UNKNOWN_PATRON
+            if not standing.is_known_to_ils:
+                closed = find_card_bar(standing, exchange.place.local_date)
+                return closed or Reason.UNKNOWN_PATRON
             patron = standing.ils_patron or ready.patron
             bar = None if even_barred else find_card_bar(standing, exchange.place.local_date)
             bar = bar or _pin_bar(adapter, patron, exchange)
