@@ -49,6 +49,10 @@ _ERRORS = {
     "unreadable": "The server's answer is no SIP2 message that this dialect knows; try --dialect.",
     "closed": "The server closed the connection without an answer; it may want a login (--login).",
 }
+_CLOSED_OVER_TLS = (
+    "The server closed the connection without an answer; it may want a client certificate, which "
+    "this command cannot show (try openssl s_client), or a login (--login)."
+)
 
 
 @dataclass(slots=True)
@@ -99,9 +103,14 @@ class Target:
             raise click.ClickException(message) from err
         except (RemoteProtocolError, LocalProtocolError) as err:
             self.close()
-            message = _ERRORS.get(str(err), f"The exchange failed: {err}.")
+            message = self._explain(str(err))
             raise click.ClickException(message) from err
         return Answer(frame, (time.monotonic() - started) * 1000)
+
+    def _explain(self, error: str) -> str:
+        if error == "closed" and self.tls is not None:
+            return _CLOSED_OVER_TLS
+        return _ERRORS.get(error, f"The exchange failed: {error}.")
 
     def _connect(self) -> Sip2Client:
         if self._client is not None and self._client.is_open:
@@ -125,6 +134,8 @@ class Target:
             except (RemoteProtocolError, TimeoutError) as err:
                 client.close()
                 message = "The server did not answer the login; check --checksum and --tls."
+                if self.tls is not None and str(err) == "closed":
+                    message = _CLOSED_OVER_TLS
                 raise click.ClickException(message) from err
             if not accepted:
                 client.close()

@@ -105,6 +105,17 @@ def test_kiosk_over_tls_is_answered(free_ports, onecard):
         assert status(onecard, folder, port, "--tls").exit_code == 1  # nobody vouches for it
 
 
+def test_a_port_that_wants_a_certificate_is_told_from_one_that_wants_a_login(free_ports, onecard):
+    tls = '[sip2.tls]\nport = 0\ncert_file = "tls.pem"\nkey_file = "tls.key"\n'
+    folder = free_ports(f'{tls}client_ca_file = "tls.pem"\n')
+    make_certificate(folder / "tls.pem", folder / "tls.key")
+    with serving(folder, "SIP2", "SIP2 over TLS") as (_, ports):
+        port = ports["SIP2 over TLS"]
+        result = status(onecard, folder, port, "--tls", "--tls-ca", str(folder / "tls.pem"))
+    assert result.exit_code == 1
+    assert "client certificate" in result.output
+
+
 def test_every_port_of_a_library_uses_the_same_threads(free_ports, monkeypatch):
     folder = free_ports('[sip2.tls]\nport = 0\ncert_file = "tls.pem"\nkey_file = "tls.key"\n')
     make_certificate(folder / "tls.pem", folder / "tls.key")
