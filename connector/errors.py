@@ -102,6 +102,7 @@ class AdapterUnavailable(AdapterError):
 
     Args:
         retry_after_s: seconds that the ILS asked us to wait, when it said so.
+        answered: the ILS is there, and said that it did nothing.
     """
 
     def __init__(
@@ -111,9 +112,11 @@ class AdapterUnavailable(AdapterError):
         code: str = "",
         *,
         retry_after_s: float | None = None,
+        answered: bool = False,
     ) -> None:
         super().__init__(adapter, institution_id, code)
         self.retry_after_s = retry_after_s
+        self.answered = answered
 
 
 class OutcomeUnknown(AdapterError):

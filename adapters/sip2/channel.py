@@ -205,7 +205,7 @@ class Sip2Channel:
             code = str(err)
             if code == "not_understood":
                 self._note_answer(self._breaker.succeed())
-                raise self._unavailable(code) from err
+                raise AdapterUnavailable(NAME, self.institution_id, code, answered=True) from err
             self._note_failure(code)
             raise self._unknown(code) from err
         finally:

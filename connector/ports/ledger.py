@@ -416,8 +416,11 @@ class Ledger(Protocol):
         """Settlement saw the loan as it was before a claimed renewal: remember the first time."""
         ...
 
-    def forget_absent(self, lender: InstitutionId) -> None:
+    def forget_absent(self, lender: InstitutionId, *, loan_id: LoanId | None = None) -> None:
         """The ILS was away: earlier answers "not on loan" and "not renewed" do not count (decision
         7).
+
+        Args:
+            loan_id: only of this loan did it not tell.
         """
         ...

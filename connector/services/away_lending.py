@@ -42,6 +42,8 @@ def may_stand_in(library: Library, standing: PatronStanding, err: AdapterError) 
     """Say whether a call failed because the ILS is away, and a patron may be served without it."""
     if not isinstance(err, AdapterUnavailable | OutcomeUnknown) or library.mode is not Mode.ENFORCE:
         return False
+    if isinstance(err, AdapterUnavailable) and err.answered:
+        return False
     return standing.ils_patron is not None or standing.is_retired
 
 

@@ -61,8 +61,8 @@ class _Observed:
             try:
                 result = call(*args, **kwargs)
                 outcome = "answered"
-            except AdapterUnavailable:
-                outcome = "unavailable"
+            except AdapterUnavailable as err:
+                outcome = "answered" if err.answered else "unavailable"
                 raise
             except OutcomeUnknown:
                 outcome = "unknown"

@@ -203,7 +203,7 @@ class Replay:
             if work is None:
                 break
             try:
-                report += self._settle(library, adapter, judge, work)
+                report += self._try(library, adapter, judge, work)
                 failures = 0
             except (StorageConflict, StorageUnavailable):
                 raise
@@ -245,6 +245,18 @@ class Replay:
         self._deferred.release(work.seq, was_sent=sent or work.sent_at is not None)
         _log.info("replay.ils_away", institution=code, error=type(err).__name__)
         return report + _AWAY
+
+    def _try(
+        self, library: Library, adapter: IlsAdapter, judge: Judge, work: DeferredWork
+    ) -> ReplayReport:
+        """Settle a row; one that the ILS does not understand is put off, for it is there."""
+        try:
+            return self._settle(library, adapter, judge, work)
+        except AdapterUnavailable as err:
+            if not err.answered:
+                raise
+            self._deferred.release(work.seq, was_sent=work.sent_at is not None)
+            return self._put_off(work, err.code)
 
     def _settle(
         self, library: Library, adapter: IlsAdapter, judge: Judge, work: DeferredWork

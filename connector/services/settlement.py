@@ -11,7 +11,8 @@ Nothing here lends or renews. Rules: decisions 7 and 10; scenarios 12–14 —
 - a renewal was made when the ILS shows a later day or a higher count; the loan as it was before,
   twice as far apart: it was not, and may be made anew;
 - an ILS that cannot be asked, whatever its adapter raises, makes earlier "not on loan" answers
-  worthless; each library is settled by itself and keeps no other waiting;
+  worthless; each library is settled by itself and keeps no other waiting, and one item that the
+  ILS stumbles over keeps no other item waiting;
 - what no ILS can tell is a task for staff, once.
 """
 
@@ -21,11 +22,18 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from functools import partial
 
 from connector.domain.ids import InstitutionId
 from connector.domain.library import Library
 from connector.domain.loan import Loan
-from connector.errors import StorageConflict, StorageUnavailable
+from connector.errors import (
+    AdapterAuthFailed,
+    AdapterError,
+    AdapterUnavailable,
+    StorageConflict,
+    StorageUnavailable,
+)
 from connector.log import get_logger
 from connector.ports.clock import Clock
 from connector.ports.ils import Capability, IlsAdapter
@@ -41,6 +49,8 @@ _log = get_logger(__name__)
 
 _TASK_AFTER = timedelta(hours=1)
 """How long an ILS may say nothing clear before a person is asked."""
+_FAILURES_IN_A_ROW = 3
+"""After so many different items it is the ILS that cannot be asked, not the item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,17 +155,29 @@ class Settlement:
             for loan in (*loans, *(claim.loan for claim in claims)):
                 self._tasks.open(loan)
             return SettlementReport(by_hand=len(loans) + len(claims))
-        try:
-            for loan in loans:
-                report += self._settle(adapter, loan)
-            for claim in claims:
-                report += self._settle_renewal(adapter, claim)
-        except (StorageConflict, StorageUnavailable):
-            raise
-        except Exception as err:  # noqa: BLE001 - one adapter must not keep other libraries waiting
-            self._ledger.forget_absent(code)
-            _log.warning("settlement.ils_away", institution=code, error=type(err).__name__)
-            return report + SettlementReport(unreachable=1)
+        steps = [(loan, loan.asked_at, partial(self._settle, adapter, loan)) for loan in loans]
+        steps += [
+            (claim.loan, claim.until, partial(self._settle_renewal, adapter, claim))
+            for claim in claims
+        ]
+        failures = 0
+        for loan, since, step in steps:
+            try:
+                report += step()
+                failures = 0
+            except (StorageConflict, StorageUnavailable):
+                raise
+            except Exception as err:  # noqa: BLE001 - one adapter must not keep other libraries waiting
+                failures += 1
+                if failures >= _FAILURES_IN_A_ROW or not _is_about_it(err, adapter):
+                    self._ledger.forget_absent(code)
+                    _log.warning("settlement.ils_away", institution=code, error=type(err).__name__)
+                    return report + SettlementReport(unreachable=1)
+                self._ledger.forget_absent(code, loan_id=loan.loan_id)
+                _log.warning("settlement.not_told", institution=code, error=type(err).__name__)
+                report += self._wait(loan, since=since)
+                if not isinstance(err, AdapterError):
+                    report += SettlementReport(unreachable=1)
         return report
 
     def _settle(self, adapter: IlsAdapter, loan: Loan) -> SettlementReport:
@@ -227,6 +249,20 @@ class Settlement:
             branch=loan.branch,
             terminal=loan.terminal,
         )
+
+
+def _is_about_it(err: Exception, adapter: IlsAdapter) -> bool:
+    """Say whether the ILS is there, and it was the item that it stumbled over."""
+    is_away = isinstance(err, AdapterAuthFailed) or (
+        isinstance(err, AdapterUnavailable) and not err.answered
+    )
+    if is_away:
+        return False
+    try:
+        adapter.ping()
+    except Exception:  # noqa: BLE001 - whatever an adapter raises
+        return False
+    return True
 
 
 class _Run(threading.Thread):

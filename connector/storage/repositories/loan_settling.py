@@ -145,15 +145,16 @@ class LoanSettling:
             return require_loan(unit, loan_id).loan
 
     @retry_once
-    def forget_absent(self, lender: InstitutionId) -> None:
+    def forget_absent(self, lender: InstitutionId, *, loan_id: LoanId | None = None) -> None:
         """Forget earlier answers "not on loan" and "not renewed": the ILS was away since."""
+        only = () if loan_id is None else (_LOAN.loan_id == loan_id,)
         # Two statements: each has a partial index.
         unsettled = (_LOAN.state == LoanState.UNKNOWN.value, _LOAN.renewal_until.is_not(None))
         with self._work.begin() as unit:
             for condition in unsettled:
                 unit.connection.execute(
                     update(tables.loan)
-                    .where(_LOAN.institution == lender, condition)
+                    .where(_LOAN.institution == lender, condition, *only)
                     .where(_LOAN.first_absent_at.is_not(None))
                     .values(first_absent_at=None)
                 )
