@@ -6,12 +6,17 @@ the very same bytes again, to either of them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from connector.bootstrap import build
 from connector.domain.loan import LoanState
+from connector.errors import AdapterUnavailable
 from connector.services.open_outcomes import OpenKind, Verdict
 from connector.sip2.client import Sip2Client
 from connector.sip2.codec import Message, decode, encode
@@ -36,6 +41,41 @@ class TwoGateways(Sip2Only):
         for code in CODES:
             self.at[1][code] = Kiosk(self.log_in(code, 1), net.clock, SHANGHAI)
         self.last: tuple[str, bytes, Message] | None = None
+        self.to_come: list[tuple[datetime, Callable[[], object]]] = []
+
+    # -- an ILS that acts after it has hung up -----------------------------------------------------
+
+    @rule(code=libraries, message=st.sampled_from(("11", "29")))
+    def act_a_minute_later(self, code: str, message: str) -> None:
+        """The next such message gets no answer, and is carried out a minute later all the same."""
+        answers = self.net.sites[code].server.answers
+        act = answers[message]
+
+        def later(*arguments: Any) -> Any:
+            answers[message] = act
+            moment = self.net.clock() + timedelta(seconds=60)
+            self.to_come.append((moment, lambda: act(*arguments)))
+            raise AdapterUnavailable("local", code, "hangs up")
+
+        answers[message] = later
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass; what an ILS still does, it does in its own minute."""
+        until = self.net.clock() + timedelta(seconds=seconds)
+        for moment, act in sorted(self.to_come, key=lambda one: one[0]):
+            if moment <= until:
+                self.net.clock.moment = max(self.net.clock(), moment)
+                act()
+        self.to_come = [one for one in self.to_come if one[0] > until]
+        self.net.clock.moment = until
+
+    @rule(minutes=st.sampled_from((1, 5, 60)))
+    def wait(self, minutes: int) -> None:
+        self.pass_time(minutes * 60)
+
+    @rule()
+    def work(self) -> None:
+        self.work_at(0)
 
     def log_in(self, code: str, gateway: int) -> Sip2Client:
         client = self.net._stack.enter_context(
@@ -109,7 +149,7 @@ class TwoGateways(Sip2Only):
 
     @rule(gateway=gateways)
     def work_at(self, gateway: int) -> None:
-        self.net.clock.advance(seconds=200)
+        self.pass_time(200)
         self.apps[gateway].settlement.run_once()
         self.apps[gateway].replay.run_all()
 
@@ -133,6 +173,7 @@ class TwoGateways(Sip2Only):
             app.open_outcomes.settle(loan, verdict, reason="seen", actor="staff")
 
     def recover(self) -> None:
+        self.pass_time(600)
         super().recover()
         for kiosks in self.at:
             for kiosk in kiosks.values():
