@@ -212,3 +212,11 @@ def test_every_setting_stands_in_the_readme(table):
     text = (Path(__file__).parents[3] / "adapters" / "sip2" / "README.md").read_text("utf-8")
     words = set(re.findall(r"\w+", text))
     assert not table.model_fields.keys() - words
+
+
+def test_every_capability_stands_in_the_table_of_the_readme():
+    text = (Path(__file__).parents[3] / "adapters" / "sip2" / "README.md").read_text("utf-8")
+    table = text.split("## Capabilities", 1)[1].split("\n## ", 1)[0]
+    first = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    named = {name for cell in first for name in re.findall(r"`(\w+)`", cell)}
+    assert named == {capability.value for capability in SPEC.capabilities}
