@@ -176,7 +176,9 @@ def test_plugins_list_names_the_built_in_adapter():
 
 def test_plugin_that_is_switched_off_is_not_listed(tmp_path):
     config = tmp_path / "onecard.toml"
-    config.write_text('[library]\ncode = "A"\nname = "A"\n[plugins]\ndisabled = ["local", "sip2"]\n')
+    config.write_text(
+        '[library]\ncode = "A"\nname = "A"\n[plugins]\ndisabled = ["local", "sip2"]\n'
+    )
     result = run("--config", str(config), "plugins", "list", "--json")
     assert json.loads(result.stdout) == []
 
