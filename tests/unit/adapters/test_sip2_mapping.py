@@ -22,7 +22,7 @@ from connector.sip2.terminal import WireProfile
 
 NEW_YORK = ZoneInfo("America/New_York")
 NOW = datetime(2026, 11, 21, 19, 30, tzinfo=UTC)
-TRANSCRIPTS = Path("/work/shared/data/evergreen")
+TRANSCRIPTS = Path(__file__).resolve().parents[4] / "shared" / "data" / "evergreen"
 
 
 def read(text, encoding="utf-8"):
