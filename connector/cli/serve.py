@@ -102,7 +102,7 @@ def _status_page(app: Application, ready: Readiness) -> Iterator[None]:
     if not metrics.enabled:
         yield
         return
-    app.metrics.registry.register(StoreCollector(ready.probe))
+    app.metrics.registry.register(StoreCollector(ready.probe, tuple(app.libraries)))
     with serve_status(metrics.host, metrics.port, app.metrics.registry, ready) as port:
         click.echo(f"Metrics on http://{metrics.host}:{port}/metrics.", err=True)
         yield

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -34,14 +34,23 @@ _REQUEST_S = 5.0
 _AT_ONCE = 8
 _Page = tuple[HTTPStatus, str, bytes]
 
-_GAUGES = (
-    ("loan", "asked", "onecard_permits_open", "Checkouts that an ILS has been asked for."),
-    ("loan", "unknown", "onecard_unknown_outcomes", "Checkouts whose outcome nobody knows."),
+_FIGURES: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
+    ("onecard_permits_open", "Checkouts that an ILS has been asked for.", "loan", ("asked",)),
+    ("onecard_unknown_outcomes", "Checkouts with an unknown outcome.", "loan", ("unknown",)),
+    (
+        "onecard_deferred",
+        "What happened while an ILS was away and is still to do.",
+        "deferred",
+        ("waiting", "conflict"),
+    ),
+    (
+        "onecard_payments_unsettled",
+        "Payments whose outcome nobody has settled.",
+        "payment",
+        ("asked", "unknown"),
+    ),
 )
-_BY_STATE = (
-    ("deferred", "onecard_deferred", "What happened while an ILS was away and is still to do."),
-    ("payment", "onecard_payments_unsettled", "Payments whose outcome nobody has settled."),
-)
+"""Name, text, kind and states; where there are several states they are a label."""
 
 
 @dataclass(slots=True)
@@ -75,10 +84,15 @@ class Readiness:
 
 
 class StoreCollector(Collector):
-    """The figures that only the database knows; absent while it does not answer."""
+    """The figures that only the database knows; absent while it does not answer.
 
-    def __init__(self, probe: StoreProbe) -> None:
+    Args:
+        libraries: those that are shown with 0 when nothing is open, so that absent means unknown.
+    """
+
+    def __init__(self, probe: StoreProbe, libraries: Collection[InstitutionId] = ()) -> None:
         self._probe = probe
+        self._libraries = libraries
 
     def describe(self) -> list[GaugeMetricFamily]:
         """Nothing is read when the collector is registered."""
@@ -92,17 +106,15 @@ class StoreCollector(Collector):
         )
         if state is None:
             return
-        for kind, wanted, name, text in _GAUGES:
-            family = GaugeMetricFamily(name, text, labels=("library",))
-            for row in state.open:
-                if (row.kind, row.state) == (kind, wanted):
-                    family.add_metric((row.institution,), row.count)
-            yield family
-        for kind, name, text in _BY_STATE:
-            family = GaugeMetricFamily(name, text, labels=("library", "state"))
-            for row in state.open:
-                if row.kind == kind:
-                    family.add_metric((row.institution, row.state), row.count)
+        counts = {(row.kind, row.institution, row.state): row.count for row in state.open}
+        libraries = sorted({*self._libraries, *(row.institution for row in state.open)})
+        for name, text, kind, states in _FIGURES:
+            labels = ("library", "state")[: min(len(states), 2)]
+            family = GaugeMetricFamily(name, text, labels=labels)
+            for library in libraries:
+                for each in states:
+                    count = counts.get((kind, library, each), 0)
+                    family.add_metric((library, each)[: len(labels)], count)
             yield family
 
 

@@ -8,6 +8,7 @@ import socket
 from typing import Self
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 
 from connector.cli.status_page import Readiness, StoreCollector, serve_status
 from connector.domain.ids import InstitutionId
@@ -127,6 +128,20 @@ def test_what_stands_open_is_shown_by_library(pages: Pages) -> None:
         'onecard_deferred{library="KOHA-A",state="waiting"} 5.0',
         'onecard_deferred{library="KOHA-A",state="conflict"} 1.0',
         'onecard_payments_unsettled{library="KOHA-A",state="unknown"} 3.0',
+    ):
+        assert line in text
+
+
+def test_nothing_open_is_zero_and_not_absent(pages: Pages) -> None:
+    registry = CollectorRegistry()
+    pages.database.state = StoreState(is_current=True)
+    registry.register(StoreCollector(pages.probe, (InstitutionId("KOHA-A"),)))
+    text = generate_latest(registry).decode()
+    for line in (
+        'onecard_permits_open{library="KOHA-A"} 0.0',
+        'onecard_unknown_outcomes{library="KOHA-A"} 0.0',
+        'onecard_deferred{library="KOHA-A",state="conflict"} 0.0',
+        'onecard_payments_unsettled{library="KOHA-A",state="unknown"} 0.0',
     ):
         assert line in text
 
