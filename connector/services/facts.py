@@ -30,7 +30,7 @@ from connector.errors import AdapterError
 from connector.log import get_logger
 from connector.ports.clock import Clock
 from connector.ports.decisions import Decider
-from connector.ports.deferred import DeferredStore, DeferredWork
+from connector.ports.deferred import DeferredStore
 from connector.ports.ils import Capability, IlsAdapter
 from connector.ports.ledger import Adoption, Ledger, Place, Reconciliation, Renewed
 from connector.ports.store import ItemFacts, ItemFactsStore, PatronRegister
@@ -253,7 +253,14 @@ class FactReader:
     ) -> tuple[Loan, ...]:
         rows = {loan.item: loan for loan in loans}
         listed = [(self._item_of(loan.barcode, library), loan) for loan in facts.loans]
-        unheard = self._find_unheard(facts, rows, listed, library)
+        later = {
+            item
+            for item, ils_loan in listed
+            if item in rows and _is_renewed(rows[item], ils_loan, library)
+        }
+        here = {item for item, row in rows.items() if row.lender == library.code}
+        doubtful = (here ^ {item for item, _ in listed}) | later
+        unheard = self._unheard.find(library, doubtful, at=facts.as_of)
         adopt: list[Adoption] = []
         renewed: list[Renewed] = []
         appeared: list[tuple[Loan, IlsLoan]] = []
@@ -268,7 +275,7 @@ class FactReader:
                 continue
             elif row.state is LoanState.UNKNOWN:
                 appeared.append((row, ils_loan))
-            elif _is_renewed(row, ils_loan, library) and row.state in _CONFIRMED_STATES:
+            elif item in later and row.state in _CONFIRMED_STATES:
                 due_later = _is_due_later(row, ils_loan, library)
                 renewals = max(ils_loan.renewals or 0, row.renewals + int(due_later))
                 renewed.append(Renewed(row.loan_id, ils_loan.due, renewals))
@@ -290,25 +297,6 @@ class FactReader:
             tuple(renewed),
         )
         return self.ledger.reconcile(changes, place)
-
-    def _find_unheard(
-        self,
-        facts: PatronFacts,
-        rows: Mapping[ItemId, Loan],
-        listed: Sequence[tuple[ItemId, IlsLoan]],
-        library: Library,
-    ) -> Mapping[ItemId, Sequence[DeferredWork]]:
-        """Return what the ILS had not heard of when it was read; only of items about which it and
-        the ledger differ.
-        """
-        here = {item for item, row in rows.items() if row.lender == library.code}
-        doubtful = here ^ {item for item, _ in listed}
-        doubtful |= {
-            item
-            for item, ils_loan in listed
-            if item in rows and _is_renewed(rows[item], ils_loan, library)
-        }
-        return self._unheard.find(library, doubtful, at=facts.as_of)
 
     def _find_gone(
         self, facts: PatronFacts, loans: Sequence[Loan], seen: set[ItemId], library: Library
